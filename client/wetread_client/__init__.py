@@ -1,0 +1,1 @@
+"""Read films on a Wetread server."""

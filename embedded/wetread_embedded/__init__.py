@@ -1,0 +1,1 @@
+"""A real Triton Inference Server on any CPU, for development and tests."""

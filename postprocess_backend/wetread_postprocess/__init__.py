@@ -1,0 +1,1 @@
+"""Model outputs to probabilities, heatmap and novelty."""

@@ -1,0 +1,1 @@
+"""Film preprocessing: DICOM bytes to the classifier's IMAGE."""
