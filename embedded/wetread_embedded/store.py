@@ -1,0 +1,138 @@
+"""The store: the copies that the server reads, its backends' folder, its cache; one live server a store."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from wetread_embedded import shared_memory
+from wetread_embedded.errors import StoreInUse
+from wetread_embedded.runtime import Runtime
+
+ONNX_BACKEND = Path(__file__).resolve().parents[1] / "backends" / "onnxruntime"
+
+
+@dataclass
+class Store:
+    """A locked store. The server inherits the lock, so that it outlives a starter that was killed."""
+
+    path: Path
+    lock_fd: int
+    prefix: str
+    """What the names of the server's shared memory begin with."""
+
+    @classmethod
+    def open(cls, path: Path, *, fresh: bool = False) -> Self:
+        """Lock the store in folder `path`, made if need be; `fresh` empties it.
+
+        Raises:
+            StoreInUse: a live server holds it.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        lock_fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _read_holder(path / "lock")
+            os.close(lock_fd)
+            msg = f"the server of process {holder.get('pid', 'unknown')} uses {path}: stop it, or choose another --store"
+            raise StoreInUse(msg) from error
+        if left := _read_holder(path / "lock").get("prefix"):
+            shared_memory.remove(str(left))  # of a server that was killed together with its starter
+        prefix = shared_memory.new_prefix()
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, json.dumps({"pid": os.getpid(), "prefix": prefix}).encode(), 0)
+        store = cls(path, lock_fd, prefix)
+        if fresh:
+            store.empty()
+        return store
+
+    @property
+    def models(self) -> Path:
+        """The served copy of `model_repository/`."""
+        return self.path / "model_repository"
+
+    @property
+    def ensembles(self) -> Path:
+        """The served copy of `ensembles/`."""
+        return self.path / "ensembles"
+
+    @property
+    def backends(self) -> Path:
+        """The folder of backends."""
+        return self.path / "backends"
+
+    @property
+    def cache(self) -> Path:
+        """What may be kept from one start to the next: compiled models."""
+        return self.path / "cache"
+
+    @property
+    def pipelines(self) -> list[str]:
+        """The names of the served pipelines."""
+        return sorted(config.parent.name for config in self.ensembles.glob("*/config.pbtxt"))
+
+    def empty(self) -> None:
+        """Remove all but the lock."""
+        for entry in self.path.iterdir():
+            if entry.name == "lock":
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def fill(self, root: Path, runtime: Runtime) -> None:
+        """Make the served copies anew from the repositories in `root`, and the backends' folder."""
+        copy_repository(root / "model_repository", self.models)
+        copy_repository(root / "ensembles", self.ensembles)
+        self.cache.mkdir(exist_ok=True)
+        if self.backends.exists():
+            shutil.rmtree(self.backends)
+        python = self.backends / "python"
+        python.mkdir(parents=True)
+        for part in (runtime.python_backend, runtime.python_utils, runtime.stub):
+            shutil.copy(part, python)  # a linked library is refused: it "escapes backend directory"
+        for name, folder in find_backends(root).items():
+            (self.backends / name).symlink_to(folder)  # a link: an edited backend is never stale
+
+    def close(self) -> None:
+        """Let go of the store."""
+        with contextlib.suppress(OSError):
+            os.close(self.lock_fd)
+
+
+def find_backends(root: Path) -> dict[str, Path]:
+    """Return the python-based backends by the name that config.pbtxt uses: `<x>_backend/` is `wetread_<x>`."""
+    backends = {"onnxruntime": ONNX_BACKEND}
+    for model in sorted(root.glob("*_backend/model.py")):
+        backends["wetread_" + model.parent.name.removesuffix("_backend")] = model.parent.resolve()
+    return backends
+
+
+def copy_repository(source: Path, target: Path) -> None:
+    """Make `target` a copy of what Triton reads of `source`: each model's config.pbtxt and numbered versions."""
+    if target.exists():
+        shutil.rmtree(target)
+    target.mkdir(parents=True)
+    for config in sorted(source.glob("*/config.pbtxt")):
+        model = target / config.parent.name
+        model.mkdir()
+        shutil.copyfile(config, model / config.name)
+        for version in config.parent.iterdir():
+            if version.is_dir() and version.name.isdecimal():
+                shutil.copytree(version, model / version.name, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+
+
+def _read_holder(lock: Path) -> dict[str, object]:
+    try:
+        holder = json.loads(lock.read_text() or "{}")
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}

@@ -1,0 +1,60 @@
+"""The processes in which the Python backend runs models, found by the prefix in their command line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+_INSTANCE = re.compile(r"(?P<model>.+)_\d+_\d+")
+
+
+@dataclass(frozen=True)
+class Stub:
+    """One live stub."""
+
+    pid: int
+    model: str
+    instance: str
+    """Triton's name of the instance: `<model>_<group>_<number>`."""
+
+
+def find(prefix: str) -> list[Stub]:
+    """Return the live stubs of the server whose shared memory begins with `prefix`."""
+    found = []
+    for folder in PROC.iterdir():
+        if not folder.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            stub = parse((folder / "cmdline").read_bytes(), int(folder.name), prefix)
+            if stub is not None:
+                found.append(stub)
+    return found
+
+
+def parse(cmdline: bytes, pid: int, prefix: str) -> Stub | None:
+    """Return the stub that a /proc/<pid>/cmdline describes, or None where it is none of the server's.
+
+    The words: program, model.py, region, its first and growth sizes, parent, Triton's folder, handle, instance, backend.
+    """
+    words = cmdline.decode(errors="replace").split("\0")
+    if len(words) < 9 or not words[0].endswith("triton_python_backend_stub") or not words[2].startswith(prefix):
+        return None
+    match = _INSTANCE.fullmatch(words[8])
+    if match is None:
+        return None
+    return Stub(pid, match["model"], words[8])
+
+
+def kill(prefix: str) -> list[int]:
+    """Kill the stubs that outlived their server; return their process ids."""
+    killed = []
+    for stub in find(prefix):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(stub.pid, signal.SIGKILL)
+            killed.append(stub.pid)
+    return killed
