@@ -1,12 +1,10 @@
 """`wetread serve`."""
 
-from __future__ import annotations
-
 import signal
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -15,6 +13,7 @@ from wetread_embedded.config import ServerConfig
 from wetread_embedded.errors import EmbeddedError
 from wetread_embedded.server import EmbeddedTriton
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -31,13 +30,13 @@ def serve(
     """Serve all pipelines of this checkout with an embedded Triton."""
     if host not in LOOPBACK:
         print(
-            f"WARNING: listening on {host}. This server version (2.51) has known vulnerabilities that let a caller take over "
-            "the machine. Never do this with real patients or on an open network; production is NVIDIA's current container.",
+            f"WARNING: listening on {host}. This server version (2.51) has known vulnerabilities that let a caller "
+            "take over the machine. Never do this with real patients or on an open network: production is NVIDIA's "
+            "current container.",
             file=sys.stderr,
         )
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
     try:
         config = replace(
             ServerConfig(),
@@ -48,19 +47,27 @@ def serve(
             store=store,
             fresh=fresh,
             on_log=_show if verbose else None,
+            on_heal=lambda heal: print(heal, flush=True),
         )
         with EmbeddedTriton(config) as server:
             print(f"HTTP {server.http_url}   gRPC {server.grpc_url}   metrics {server.metrics_url}")
             print(f"log {config.log_path}")
             print(f"ready: {', '.join(server.pipelines)}", flush=True)
-            while not stop.wait(0.5):
-                if not server.is_running:
-                    print("the server ended by itself; its last words:", *server.last_words(), sep="\n", file=sys.stderr)
-                    raise typer.Exit(1)
-            print("stopping", flush=True)
+            server.wait()
+            print("the server ended by itself; its last words:", *server.last_words(), sep="\n", file=sys.stderr)
+            raise typer.Exit(1)
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
     except (EmbeddedError, FileNotFoundError, ValueError) as error:
         print(f"wetread serve: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Stop in order at the first signal, whether starting or serving, and let no second one break that off."""
+    for signal_number in SIGNALS:
+        signal.signal(signal_number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _show(line: str) -> None:

@@ -1,11 +1,11 @@
 """The settings of one embedded server."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+
+from wetread_embedded.heal import Heal
 
 
 def find_checkout(start: Path | None = None) -> Path:
@@ -55,14 +55,18 @@ class ServerConfig:
     on_log: Callable[[str], None] | None = None
     """Called with each line of the server's log, in a thread of its own. Default: the file alone."""
 
+    on_heal: Callable[[Heal], None] | None = None
+    """Called after each attempt to bring a model back, in the healer's thread. Default: the log of Python alone."""
+
     verbose: int = 0
     """Triton's own log level, 0 to 2. Default 0: its verbose log costs throughput."""
 
     startup_timeout_s: float = 120.0
-    """Seconds until all pipelines must be ready. Ready takes 2-5 s; a cold cache on a busy machine several times that."""
+    """Seconds until all pipelines must be ready. It takes 1-5 s, several times that on a busy machine."""
 
-    exit_timeout_s: float = 5.0
-    """Seconds that requests in flight get at the stop. With a dead stub Triton always takes all of it, so it is short."""
+    exit_timeout_s: float = 2.0
+    """Seconds that requests in flight get at the stop. Triton takes all of it while any client keeps an idle HTTP
+    connection, and with a dead stub, so it is short; a film takes a fraction of a second."""
 
     http_threads: int = 4
     """HTTP threads. Two a core: one connection lives on one thread, and an upload of 8 MB blocks it for a while."""

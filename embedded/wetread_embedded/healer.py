@@ -1,12 +1,199 @@
-"""Heal."""
-from __future__ import annotations
-from dataclasses import dataclass
+"""Brings back the processes of models that died: Triton 2.51 neither restarts them nor tells."""
+
+import contextlib
+import logging
+import os
+import selectors
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from wetread_embedded import stubs
+from wetread_embedded.backoff import Backoff
+from wetread_embedded.canary import Canary
+from wetread_embedded.errors import ServerCallFailed
+from wetread_embedded.heal import Heal
+from wetread_embedded.rest import Rest
+from wetread_embedded.store import Store
+from wetread_embedded.stubs import Stub
+
+log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
-class Heal:
-    """x."""
+class _Patient:
+    """A model that waits for its heal. Times are monotonic seconds."""
+
+    model: str
+    cause: str
+    noticed: float
+    due: float
+    versions: frozenset[str]
+    """Which of its versions are dead; empty: it is not known, so all of them."""
+
+
+@dataclass(frozen=True)
+class _Report:
+    """A canary's answer by a dead process."""
+
+    model: str
+    words: str
+    sent: float
+
+
 class Healer:
-    """x."""
-    def __init__(self, rest, store, canary_interval_s) -> None:
-        self.heals=[]
-    def start(self): ...
-    def stop(self): ...
+    """Watches every stub by its process id, and every model by a canary inference; one heal at a time."""
+
+    def __init__(
+        self,
+        rest: Rest,
+        store: Store,
+        *,
+        canary_interval_s: float,
+        load_timeout_s: float,
+        on_heal: Callable[[Heal], None] | None = None,
+    ) -> None:
+        self.heals: list[Heal] = []
+        self.lock = threading.Lock()
+        """Held during a heal. Whoever else loads models takes it, too."""
+        self._rest = rest
+        self._store = store
+        self._canary_interval_s = canary_interval_s
+        self._load_timeout_s = load_timeout_s
+        self._on_heal = on_heal
+        self._selector = selectors.DefaultSelector()
+        self._watched: dict[int, int] = {}  # process id -> pidfd
+        self._patients: dict[str, _Patient] = {}
+        self._backoffs: dict[str, Backoff] = {}
+        self._canaries: dict[str, threading.Thread] = {}
+        self._reports: deque[_Report] = deque()
+        self._stopping = threading.Event()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._selector.register(self._wake_fd, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name="healer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._rescan()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; a heal that has begun ends first, unless the server hangs in it."""
+        self._stopping.set()
+        self._wake()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        next_rescan = time.monotonic() + self._canary_interval_s
+        while not self._stopping.is_set():
+            due = min([next_rescan, *(patient.due for patient in self._patients.values())])
+            for key, _ in self._selector.select(max(0.0, due - time.monotonic())):
+                self._on_event(key.data)
+            while self._reports:
+                self._on_report(self._reports.popleft())
+            for patient in list(self._patients.values()):
+                if patient.due <= time.monotonic() and not self._stopping.is_set():
+                    del self._patients[patient.model]
+                    self._heal(patient)
+            if time.monotonic() >= next_rescan:
+                self._rescan()
+                next_rescan = time.monotonic() + self._canary_interval_s
+        for pid in list(self._watched):
+            self._unwatch(pid)
+
+    def _on_event(self, stub: Stub | None) -> None:
+        if stub is None:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake_fd)
+            return
+        self._unwatch(stub.pid)
+        if not self._stopping.is_set() and not self._is_retired(stub):
+            self._admit(stub.model, f"process {stub.pid} of {stub.instance} died", frozenset([stub.version]))
+
+    def _on_report(self, report: _Report) -> None:
+        backoff = self._backoffs.get(report.model)
+        if backoff is None or backoff.last_heal < report.sent:  # else it met the process that was replaced since
+            self._admit(report.model, f"its canary was told: {report.words}", frozenset())
+
+    def _is_retired(self, stub: Stub) -> bool:
+        """Tell whether the stub ended in order: a newer one has its place, or its model is gone."""
+        place = (stub.model, stub.version, stub.instance)
+        if any((other.model, other.version, other.instance) == place for other in stubs.find(self._store.prefix)):
+            return True
+        return not self._rest.is_ready(stub.model)  # it stays ready when its stubs die
+
+    def _admit(self, model: str, cause: str, versions: frozenset[str]) -> None:
+        waiting = self._patients.get(model)
+        if waiting is not None:
+            both = waiting.versions | versions if waiting.versions and versions else frozenset[str]()
+            self._patients[model] = replace(waiting, versions=both)
+            return
+        now = time.monotonic()
+        wait_s = self._backoffs.setdefault(model, Backoff()).next_wait_s(now)
+        if wait_s:
+            log.error("%s dies again and again (%s): brought back in %.1f s", model, cause, wait_s)
+        self._patients[model] = _Patient(model, cause, now, now + wait_s, versions)
+
+    def _heal(self, patient: _Patient) -> None:
+        with self.lock:
+            error = self._reload(patient)
+            self._rescan()
+        if self._stopping.is_set():
+            return
+        now = time.monotonic()
+        self._backoffs[patient.model].last_heal = now
+        heal = Heal(patient.model, patient.cause, now - patient.noticed, error)
+        self.heals.append(heal)
+        log.log(logging.ERROR if error else logging.WARNING, "%s", heal)
+        if self._on_heal is not None:
+            self._on_heal(heal)
+        if error:
+            self._admit(patient.model, f"still dead: {patient.cause}", patient.versions)
+
+    def _reload(self, patient: _Patient) -> str:
+        """Load the model anew; return why that failed, or ''."""
+        try:
+            for version in self._store.versions(patient.model):
+                if not patient.versions or version.name in patient.versions:
+                    os.utime(version)  # a load without a change does nothing
+            self._rest.load(patient.model, timeout_s=self._load_timeout_s)
+        except (ServerCallFailed, OSError) as error:
+            return str(error)
+        return "" if self._rest.is_ready(patient.model) else "it is not ready after the load"
+
+    def _rescan(self) -> None:
+        """Watch the stubs that are not watched yet, and give every model a canary."""
+        for stub in stubs.find(self._store.prefix):
+            if stub.pid not in self._watched:
+                with contextlib.suppress(ProcessLookupError):
+                    fd = os.pidfd_open(stub.pid)
+                    self._watched[stub.pid] = fd
+                    self._selector.register(fd, selectors.EVENT_READ, stub)
+            if stub.model not in self._canaries:
+                name = f"canary-{stub.model}"
+                canary = threading.Thread(target=self._send_canaries, args=(stub.model,), name=name, daemon=True)
+                self._canaries[stub.model] = canary
+                canary.start()
+
+    def _send_canaries(self, model: str) -> None:
+        """Ask the model again and again. Each waits for its answer as long as it takes: slow is not dead."""
+        while not self._stopping.wait(self._canary_interval_s):
+            sent = time.monotonic()
+            try:
+                words = Canary.of(model, self._rest.config(model)).find_dead(self._rest)
+            except ServerCallFailed:
+                continue  # unloaded, or being loaded
+            if words:
+                self._reports.append(_Report(model, words, sent))
+                self._wake()
+
+    def _wake(self) -> None:
+        os.eventfd_write(self._wake_fd, 1)
+
+    def _unwatch(self, pid: int) -> None:
+        fd = self._watched.pop(pid)
+        self._selector.unregister(fd)
+        os.close(fd)

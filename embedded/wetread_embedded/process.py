@@ -1,7 +1,5 @@
 """One tritonserver process: started on a leash, its log read to the end."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -21,8 +19,8 @@ _LOAD_FAILED = re.compile(r"failed to load '(?P<model>[^']+)' version (?P<versio
 class ServerProcess:
     """A tritonserver and the thread that started it.
 
-    The kernel's leash is tied to the starting *thread*, so the process is started by the thread that reads its log: that
-    one lives as long as this process does, whichever thread called us.
+    The kernel's leash is tied to the starting *thread*, so the process is started by the thread that reads its log:
+    that one lives as long as this process does, whichever thread called us.
     """
 
     def __init__(
@@ -125,4 +123,4 @@ class ServerProcess:
 
 def _reason(text: str) -> str:
     """Return a load's reason without the stack below it, which the log has."""
-    return text.split("\\n\\nAt:")[0].rstrip('"').replace("\\n", "\n")
+    return text.split("\\n\\nAt:", maxsplit=1)[0].rstrip('"').replace("\\n", "\n")

@@ -1,7 +1,5 @@
 """The few calls to a running server that starting and healing need, over one HTTP connection a call."""
 
-from __future__ import annotations
-
 import http.client
 import json
 from dataclasses import dataclass
@@ -17,7 +15,13 @@ class Rest:
     port: int
 
     def call(
-        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, *, timeout_s: float | None
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        *,
+        timeout_s: float | None,
     ) -> bytes:
         """Send one request and return the answer's body."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
@@ -45,17 +49,9 @@ class Rest:
         """Return a model's configuration, as Triton's JSON has it."""
         return _object(self.call("GET", f"/v2/models/{model}/config", timeout_s=10.0))
 
-    def ready_models(self) -> dict[str, list[str]]:
-        """Return the versions that are ready, by model."""
-        models: dict[str, list[str]] = {}
-        body = self.call("POST", "/v2/repository/index", b'{"ready": true}', timeout_s=10.0)
-        for entry in json.loads(body):
-            models.setdefault(str(entry["name"]), []).append(str(entry.get("version", "1")))
-        return models
-
-    def load(self, model: str) -> None:
+    def load(self, model: str, *, timeout_s: float) -> None:
         """Load a model whose files changed, and wait until it is loaded."""
-        self.call("POST", f"/v2/repository/models/{model}/load", b"{}", timeout_s=None)
+        self.call("POST", f"/v2/repository/models/{model}/load", b"{}", timeout_s=timeout_s)
 
 
 def _object(content: bytes) -> dict[str, object]:

@@ -1,13 +1,12 @@
 """Where the wheel nvidia-pytriton keeps the server's parts."""
 
-from __future__ import annotations
-
 import os
 import sys
 import sysconfig
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Self
 
 from wetread_embedded.errors import PreflightError
 
@@ -37,7 +36,7 @@ class Runtime:
     """triton_python_backend_stub of the running Python's minor version."""
 
     @classmethod
-    def find(cls) -> Runtime:
+    def find(cls) -> Self:
         """Find the parts in site-packages.
 
         Raises:
@@ -59,7 +58,8 @@ class Runtime:
         )
         for part in (runtime.server, runtime.libraries, runtime.python_backend, runtime.python_utils, runtime.stub):
             if not part.exists():
-                msg = f"nvidia-pytriton lacks {part.relative_to(site)}: pip install --force-reinstall nvidia-pytriton==0.7.0"
+                remedy = "pip install --force-reinstall nvidia-pytriton==0.7.0"
+                msg = f"nvidia-pytriton lacks {part.relative_to(site)}: {remedy}"
                 raise PreflightError(msg)
         return runtime
 

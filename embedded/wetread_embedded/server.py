@@ -1,7 +1,5 @@
 """A real tritonserver as a context manager."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import time
@@ -11,15 +9,21 @@ from typing import Self
 from wetread_embedded import shared_memory, stubs
 from wetread_embedded.config import ServerConfig
 from wetread_embedded.errors import PortInUse, StartFailed, StartTimeout
-from wetread_embedded.healer import Heal, Healer
-from wetread_embedded.preflight import check
+from wetread_embedded.heal import Heal
+from wetread_embedded.healer import Healer
 from wetread_embedded.process import ServerProcess
+from wetread_embedded.requirements import check
 from wetread_embedded.rest import Rest
 from wetread_embedded.runtime import Runtime
 from wetread_embedded.store import Store
 
 PORT_TRIES = 5  # a free port may be taken between our look and the server's bind
-_BIND_FAILED = ("already in use", "failed to start HTTP service", "failed to start GRPC service", "Address already in use")
+_BIND_FAILED = (
+    "already in use",
+    "failed to start HTTP service",
+    "failed to start GRPC service",
+    "Address already in use",
+)
 
 
 class EmbeddedTriton:
@@ -83,6 +87,10 @@ class EmbeddedTriton:
             found.setdefault(stub.model, []).append(stub.pid)
         return found
 
+    def last_words(self) -> list[str]:
+        """Return why models did not load, else the last lines of the log that tell of errors."""
+        return self._running.failures()
+
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the server has ended; return whether it has."""
         return self._running.ended.wait(timeout_s)
@@ -96,10 +104,8 @@ class EmbeddedTriton:
             self._store.fill(self.config.root, runtime)
             self.pipelines = self._store.pipelines
             self._launch_on_ports(runtime, self._store)
-            rest = Rest(self._reachable_host, self.ports[0])
             if self.config.heal:
-                self._healer = Healer(rest, self._store, self.config.canary_interval_s)
-                self._healer.start()
+                self._healer = self._start_healer(self._store)
         except BaseException:
             self.stop()
             raise
@@ -126,6 +132,17 @@ class EmbeddedTriton:
     @property
     def _reachable_host(self) -> str:
         return "127.0.0.1" if self.config.host == "0.0.0.0" else self.config.host  # noqa: S104 - read, not bound
+
+    def _start_healer(self, store: Store) -> Healer:
+        healer = Healer(
+            Rest(self._reachable_host, self.ports[0]),
+            store,
+            canary_interval_s=self.config.canary_interval_s,
+            load_timeout_s=self.config.startup_timeout_s,
+            on_heal=self.config.on_heal,
+        )
+        healer.start()
+        return healer
 
     def _launch_on_ports(self, runtime: Runtime, store: Store) -> None:
         wanted = (self.config.http_port, self.config.grpc_port, self.config.metrics_port)
@@ -168,7 +185,9 @@ class EmbeddedTriton:
 
     def _explain_death(self, process: ServerProcess) -> None:
         if any(sign in line for line in process.lines() for sign in _BIND_FAILED):
-            msg = f"one of the ports {self.ports} is in use: choose others with --http-port, --grpc-port, --metrics-port"
+            msg = (
+                f"one of the ports {self.ports} is in use: choose others with --http-port, --grpc-port, --metrics-port"
+            )
             raise PortInUse(msg)
         reasons = "\n".join(process.failures())
         msg = f"the server ended with {process.exit_code} while starting\n{reasons}\nthe log: {self.config.log_path}"

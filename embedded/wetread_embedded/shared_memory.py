@@ -1,7 +1,5 @@
 """The shared memory between the server and its stubs, told apart by a prefix of its own for each server."""
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

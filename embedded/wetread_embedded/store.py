@@ -1,13 +1,12 @@
 """The store: the copies that the server reads, its backends' folder, its cache; one live server a store."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json
 import os
 import shutil
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Self
 
@@ -41,7 +40,9 @@ class Store:
         except BlockingIOError as error:
             holder = _read_holder(path / "lock")
             os.close(lock_fd)
-            msg = f"the server of process {holder.get('pid', 'unknown')} uses {path}: stop it, or choose another --store"
+            msg = (
+                f"the server of process {holder.get('pid', 'unknown')} uses {path}: stop it, or choose another --store"
+            )
             raise StoreInUse(msg) from error
         if left := _read_holder(path / "lock").get("prefix"):
             shared_memory.remove(str(left))  # of a server that was killed together with its starter
@@ -78,6 +79,10 @@ class Store:
         """The names of the served pipelines."""
         return sorted(config.parent.name for config in self.ensembles.glob("*/config.pbtxt"))
 
+    def versions(self, model: str) -> list[Path]:
+        """Return the version folders of a served model."""
+        return sorted(path for path in (self.models / model).iterdir() if path.name.isdecimal())
+
     def empty(self) -> None:
         """Remove all but the lock."""
         for entry in self.path.iterdir():
@@ -89,9 +94,17 @@ class Store:
                 entry.unlink()
 
     def fill(self, root: Path, runtime: Runtime) -> None:
-        """Make the served copies anew from the repositories in `root`, and the backends' folder."""
-        copy_repository(root / "model_repository", self.models)
-        copy_repository(root / "ensembles", self.ensembles)
+        """Make the served copies from the repositories in `root`, and the backends' folder.
+
+        Whoever provides the entry point `wetread.serve` makes the copies, called with `root` and the store's folder;
+        without one they are made anew from Git's state.
+        """
+        for entry_point in entry_points(group="wetread.serve"):
+            entry_point.load()(root, self.path)
+            break
+        else:
+            copy_repository(root / "model_repository", self.models)
+            copy_repository(root / "ensembles", self.ensembles)
         self.cache.mkdir(exist_ok=True)
         if self.backends.exists():
             shutil.rmtree(self.backends)

@@ -1,16 +1,12 @@
 """The processes in which the Python backend runs models, found by the prefix in their command line."""
 
-from __future__ import annotations
-
 import contextlib
 import os
-import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
-_INSTANCE = re.compile(r"(?P<model>.+)_\d+_\d+")
 
 
 @dataclass(frozen=True)
@@ -20,7 +16,8 @@ class Stub:
     pid: int
     model: str
     instance: str
-    """Triton's name of the instance: `<model>_<group>_<number>`."""
+    """Triton's name of the instance: `<model>_<group>_<number>`. Versions of a model use the same names."""
+    version: str
 
 
 def find(prefix: str) -> list[Stub]:
@@ -39,15 +36,13 @@ def find(prefix: str) -> list[Stub]:
 def parse(cmdline: bytes, pid: int, prefix: str) -> Stub | None:
     """Return the stub that a /proc/<pid>/cmdline describes, or None where it is none of the server's.
 
-    The words: program, model.py, region, its first and growth sizes, parent, Triton's folder, handle, instance, backend.
+    The words: program, model file, region, its first and growth sizes, parent, folder, handle, instance, backend.
     """
     words = cmdline.decode(errors="replace").split("\0")
     if len(words) < 9 or not words[0].endswith("triton_python_backend_stub") or not words[2].startswith(prefix):
         return None
-    match = _INSTANCE.fullmatch(words[8])
-    if match is None:
-        return None
-    return Stub(pid, match["model"], words[8])
+    version = Path(words[1]).parent  # <repository>/<model>/<version>/<file>
+    return Stub(pid, version.parent.name, words[8], version.name)
 
 
 def kill(prefix: str) -> list[int]:

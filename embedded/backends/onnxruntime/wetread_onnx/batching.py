@@ -1,7 +1,5 @@
 """Several requests as one run of the model, and its answers apart again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,7 +36,9 @@ def check_shapes(engine: Engine, request: Tensors) -> None:
     """
     for tensor in engine.inputs:
         shape = request[tensor.name].shape
-        fits = len(shape) == len(tensor.dims) and all(want in (-1, got) for want, got in zip(tensor.dims, shape, strict=True))
+        fits = len(shape) == len(tensor.dims) and all(
+            want in (-1, got) for want, got in zip(tensor.dims, shape, strict=True)
+        )
         if not fits:
             msg = f"{tensor.name} has shape {list(shape)}, the model wants {list(tensor.dims)}"
             raise InvalidInput(msg)

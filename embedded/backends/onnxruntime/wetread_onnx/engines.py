@@ -1,7 +1,5 @@
 """Two engines for the same model.onnx behind one protocol: OpenVINO and ONNX Runtime."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +51,7 @@ def load_engine(path: Path, spec: ModelSpec, cache: Path | None = None) -> Engin
 
 def _load(path: Path, spec: ModelSpec, cache: Path | None) -> Engine:
     from wetread_onnx.onnxruntime_engine import OnnxRuntimeEngine  # noqa: PLC0415 - each engine is imported at use
+
     if spec.engine == "onnxruntime":
         return OnnxRuntimeEngine(path, spec)
     try:

@@ -1,7 +1,5 @@
 """ONNX Runtime as an engine."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """OpenVINO as an engine."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

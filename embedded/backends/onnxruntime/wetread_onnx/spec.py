@@ -1,7 +1,5 @@
 """What config.pbtxt says about a model, as far as running it needs."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
