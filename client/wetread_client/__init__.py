@@ -1,1 +1,25 @@
 """Read films on a Wetread server."""
+
+from wetread_client.aio import AsyncClient
+from wetread_client.card import PipelineCard
+from wetread_client.client import Client, FilmResult
+from wetread_client.errors import Rejected, ServerError, Unavailable, WetreadError
+from wetread_client.fake import FakeTransport
+from wetread_client.reading import Finding, Notes, Reading
+from wetread_client.retry import Retry
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "FakeTransport",
+    "FilmResult",
+    "Finding",
+    "Notes",
+    "PipelineCard",
+    "Reading",
+    "Rejected",
+    "Retry",
+    "ServerError",
+    "Unavailable",
+    "WetreadError",
+]

@@ -1,0 +1,109 @@
+"""A release's card: which findings a pipeline gives, their codes and thresholds, and what it is meant for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA = 1
+
+
+class CardError(ValueError):
+    """The bytes are no card that this version of the client can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A coded concept: coding scheme designator, code value, code meaning (DICOM PS3.3, 8.1)."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingCard:
+    """One finding; `threshold` is on the calibrated probability, `heatmap_scale` the logit share shown as 255."""
+
+    label: str
+    codes: tuple[Code, ...]
+    threshold: float
+    temperature: float
+    heatmap_scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """Name and maker of the algorithm; its version is the release of each answer."""
+
+    name: str
+    manufacturer: str
+
+
+@dataclass(frozen=True, slots=True)
+class IntendedUse:
+    """The films that a pipeline is meant for; `age_years` is the first and the last year."""
+
+    statement: str
+    modalities: tuple[str, ...]
+    body_part: str
+    views: tuple[str, ...]
+    age_years: tuple[float, float]
+    limits: str
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineCard:
+    """The tensor CARD: `pipeline.json` of the release that answered."""
+
+    pipeline: str
+    task: str
+    algorithm: Algorithm
+    intended_use: IntendedUse
+    findings: tuple[FindingCard, ...]
+    novelty_percentile_99: float
+
+    @classmethod
+    def parse(cls, document: bytes) -> PipelineCard:
+        """Read CARD's bytes; CardError when they are no card or of a schema unknown here."""
+        try:
+            content = json.loads(document)
+            schema = content["schema"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CardError(f"not a pipeline card: {error!r}") from error
+        if schema != SCHEMA:
+            raise CardError(f"the card has schema {schema!r}, this client reads {SCHEMA}: update wetread")
+        try:
+            return cls(
+                pipeline=str(content["pipeline"]),
+                task=str(content["task"]),
+                algorithm=Algorithm(str(content["algorithm"]["name"]), str(content["algorithm"]["manufacturer"])),
+                intended_use=_intended_use(content["intended_use"]),
+                findings=tuple(_finding(finding) for finding in content["findings"]),
+                novelty_percentile_99=float(content["novelty"]["percentile_99"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise CardError(f"the card of schema {SCHEMA} is not whole: {error!r}") from error
+
+
+def _intended_use(content: dict[str, Any]) -> IntendedUse:
+    youngest, oldest = content["age_years"]
+    return IntendedUse(
+        statement=str(content["statement"]),
+        modalities=tuple(str(modality) for modality in content["modalities"]),
+        body_part=str(content["body_part"]),
+        views=tuple(str(view) for view in content["views"]),
+        age_years=(float(youngest), float(oldest)),
+        limits=str(content["limits"]),
+    )
+
+
+def _finding(content: dict[str, Any]) -> FindingCard:
+    return FindingCard(
+        label=str(content["label"]),
+        codes=tuple(Code(str(c["scheme"]), str(c["value"]), str(c["meaning"])) for c in content["codes"]),
+        threshold=float(content["threshold"]),
+        temperature=float(content["temperature"]),
+        heatmap_scale=float(content["heatmap_scale"]),
+    )

@@ -1,0 +1,87 @@
+"""`wetread doctor`: what is installed here and what answers there."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 -- typer reads the annotations
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from wetread_client.cli import FAILED
+from wetread_client.client import Client
+
+# The module that tells whether an extra is installed.
+EXTRAS = {
+    "client": "pydicom",
+    "preprocess": "imagecodecs",
+    "embedded": "pytriton",
+    "release": "onnx",
+    "models": "torch",
+    "bench": "flask",
+}
+_PREFLIGHT = "wetread_embedded.preflight"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report; `fine` is None where nothing is wrong but something is not there."""
+
+    name: str
+    fine: bool | None
+    detail: str
+
+
+def doctor(
+    url: Annotated[str, typer.Option(help="The server to ask.")] = "http://127.0.0.1:8000",
+    pipeline: Annotated[str, typer.Option(help="The pipeline to ask for.")] = "chest_xray",
+    ca: Annotated[Path | None, typer.Option(help="PEM file of the authorities to trust.", exists=True)] = None,
+) -> None:
+    """Check the installation and a server. Exits with 1 when something is broken."""
+    try:
+        checks = [*_installation(), *_server(url, pipeline, ca)]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--url") from error
+    table = Table("check", "", "detail")
+    signs = {True: "[green]ok[/]", False: "[bold red]broken[/]", None: "[dim]-[/]"}
+    for check in checks:
+        table.add_row(check.name, signs[check.fine], escape(check.detail))
+    Console().print(table)
+    if any(check.fine is False for check in checks):
+        raise typer.Exit(FAILED)
+
+
+def _installation() -> list[Check]:
+    """Look at this Python and the extras in it."""
+    checks = [Check("python", (3, 11) <= sys.version_info[:2] < (3, 13), platform.python_version())]
+    checks.append(Check("numpy", True, importlib.metadata.version("numpy")))
+    present = {extra for extra, module in EXTRAS.items() if importlib.util.find_spec(module)}
+    for extra in EXTRAS:
+        hint = "installed" if extra in present else f"not installed: pip install 'wetread[{extra}]'"
+        checks.append(Check(f"extra {extra}", True if extra in present else None, hint))
+    if "embedded" in present:
+        # By name, because the client imports nothing of ours; the report holds where the embedded server is there.
+        preflight = importlib.import_module(_PREFLIGHT)
+        found = preflight.problems(preflight.Host.here())
+        checks.append(Check("embedded server", not found, "; ".join(found) or "can run here"))
+    return checks
+
+
+def _server(url: str, pipeline: str, ca: Path | None) -> list[Check]:
+    """Ask the server; one that is not there is no fault of the installation, but broken for who wants to read."""
+    with Client(url, pipeline, ca=ca) as client:
+        if not client.is_live():
+            return [Check("server", False, f"nothing answers at {url}; start one with `wetread serve`")]
+        checks = [Check("server", True, f"answers at {url}")]
+        ready = client.is_ready()
+        releases = ", ".join(map(str, client.releases())) if ready else ""
+        detail = f"ready, release {releases}" if ready else "not served; see the server's log"
+        return [*checks, Check(f"pipeline {pipeline}", ready, detail)]

@@ -1,0 +1,134 @@
+"""A transport without a server, for tests of programs that use the client."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wetread_client.transport import InferAnswer, InferRequest, RegionSlice
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRequest:
+    """A request as a FakeTransport met it."""
+
+    model: str
+    film: bytes
+    outputs: tuple[str, ...]
+    parameters: dict[str, bool]
+    timeout_s: float
+
+
+Script = InferAnswer | BaseException | Callable[[FakeRequest], InferAnswer]
+
+
+class FakeTransport:
+    """Gives scripted answers, one a request, and the last of them ever after.
+
+    An entry is an answer, an error to raise, or a function of the request. `requests` holds what was asked; only the
+    outputs that a request names come back, as from a server.
+    """
+
+    def __init__(self, script: Iterable[Script], *, live: bool = True, ready: bool = True) -> None:
+        self.requests: list[FakeRequest] = []
+        self.closed = False
+        self._script = list(script)
+        self._live = live
+        self._ready = ready
+        self._lock = threading.Lock()
+
+    def infer(self, request: InferRequest, timeout_s: float) -> InferAnswer:
+        """Take the next entry of the script."""
+        assert not isinstance(request.film, RegionSlice), "a region is a matter between a transport and its server"
+        met = FakeRequest(
+            request.model, bytes(request.film.view()), request.outputs, dict(request.parameters), timeout_s
+        )
+        with self._lock:
+            entry = self._script[min(len(self.requests), len(self._script) - 1)]
+            self.requests.append(met)
+        if isinstance(entry, BaseException):
+            raise entry
+        answer = entry if isinstance(entry, InferAnswer) else entry(met)
+        return InferAnswer(answer.model_version, {name: answer.outputs[name] for name in request.outputs})
+
+    def is_live(self, timeout_s: float) -> bool:
+        """Say what the constructor was told."""
+        return self._live
+
+    def is_ready(self, model: str, timeout_s: float) -> bool:
+        """Say what the constructor was told."""
+        return self._ready
+
+    def versions(self, model: str, timeout_s: float) -> tuple[int, ...]:
+        """Give the release of the script's first answer."""
+        return tuple(entry.model_version for entry in self._script if isinstance(entry, InferAnswer))[:1]
+
+    def close(self) -> None:
+        """Note that it was closed."""
+        self.closed = True
+
+
+def fake_card(labels: Sequence[str] = ("pneumonia",), pipeline: str = "chest_xray") -> bytes:
+    """Give CARD's bytes for findings of these labels; codes and numbers are made up."""
+    findings = [
+        {
+            "label": label,
+            "codes": [{"scheme": "99FAKE", "value": label.upper(), "meaning": label}],
+            "threshold": 0.5,
+            "temperature": 1.0,
+            "heatmap_scale": 10.0,
+        }
+        for label in labels
+    ]
+    document = {
+        "schema": 1,
+        "pipeline": pipeline,
+        "task": "classification",
+        "algorithm": {"name": "fake", "manufacturer": "nobody"},
+        "intended_use": {
+            "statement": "tests",
+            "modalities": ["CR", "DX", "RG"],
+            "body_part": "CHEST",
+            "views": ["AP", "PA"],
+            "age_years": [1, 5],
+            "limits": "none",
+        },
+        "findings": findings,
+        "novelty": {"statistics": "novelty.npz", "percentile_99": 1.0},
+    }
+    return json.dumps(document).encode()
+
+
+def fake_answer(
+    probabilities: Sequence[float] = (0.9,),
+    *,
+    release: int = 1,
+    novelty: float = 0.5,
+    card: bytes | None = None,
+    warnings: Sequence[str] = (),
+) -> InferAnswer:
+    """Give a whole answer; a probability of 0.5 or more is positive."""
+    probability = np.asarray([probabilities], np.float32)
+    geometry: dict[str, object] = {
+        "rows": 224,
+        "columns": 224,
+        "pixel_spacing_mm": None,
+        "sop_instance_uid": "2.25.1",
+        "warnings": [],
+    }
+    notes = json.dumps({"warnings": list(warnings), "geometry": geometry}).encode()
+    return InferAnswer(
+        release,
+        {
+            "PROBABILITY": probability,
+            "POSITIVE": probability >= 0.5,
+            "HEATMAP": np.zeros((1, len(probabilities), 224, 224), np.uint8),
+            "NOVELTY": np.asarray([[novelty]], np.float32),
+            "NOTES": np.frombuffer(notes, np.uint8)[None],
+            "CARD": np.frombuffer(card or fake_card(), np.uint8)[None],
+        },
+    )

@@ -1,0 +1,210 @@
+"""KServe v2 over HTTP(S): bodies sent from the caller's memory, answers read from one buffer."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
+from typing import TYPE_CHECKING
+
+from wetread_client.errors import ServerError, Status, Unavailable, WetreadError, status_of_http, translate
+from wetread_client.kserve import parse_answer, parse_error, parse_versions, request_header
+from wetread_client.transport import InferAnswer, InferRequest, RegionSlice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wetread_client.endpoint import Endpoint
+
+_STALE = (BrokenPipeError, ConnectionResetError, RemoteDisconnected)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """What came back: status, the length of the JSON in front (None: no binary part) and the body."""
+
+    status: int
+    header_length: int | None
+    body: bytes
+
+
+class _Connection:
+    """One kept-alive connection, used by one request at a time."""
+
+    def __init__(self, endpoint: Endpoint, tls: ssl.SSLContext | None, timeout_s: float) -> None:
+        plain = socket.create_connection((endpoint.host, endpoint.port), timeout_s)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self._socket = tls.wrap_socket(plain, server_hostname=endpoint.host) if tls else plain
+        except BaseException:
+            plain.close()
+            raise
+        self.requests = 0
+
+    def exchange(self, head: bytes, body: memoryview | None, method: str, deadline: float) -> tuple[HttpAnswer, bool]:
+        """Send one request, read its answer; the flag says whether the connection can be used again."""
+        self.requests += 1
+        try:
+            self._allow(deadline)
+            self._socket.sendall(head)
+            if body is not None:
+                self._allow(deadline)
+                self._socket.sendall(body)
+        except BrokenPipeError:
+            pass  # a proxy that refuses a body answers before it has read it: that answer says why
+        self._allow(deadline)
+        response = HTTPResponse(self._socket, method=method)
+        try:
+            response.begin()
+            length = response.getheader("Inference-Header-Content-Length")
+            answer = HttpAnswer(response.status, None if length is None else int(length), response.read())
+            return answer, not response.will_close
+        finally:
+            response.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _allow(self, deadline: float) -> None:
+        remaining_s = deadline - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError
+        self._socket.settimeout(remaining_s)
+
+
+class HttpTransport:
+    """Films over HTTP(S), a kept-alive connection for each request under way.
+
+    `ca`: a PEM file with the authorities to trust instead of the system's.
+    """
+
+    def __init__(self, endpoint: Endpoint, ca: Path | None = None) -> None:
+        self._endpoint = endpoint
+        self._tls = ssl.create_default_context(cafile=ca) if endpoint.is_encrypted else None
+        self._host = f"Host: {endpoint.netloc}\r\n"
+        self._idle: list[_Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def infer(self, request: InferRequest, timeout_s: float) -> InferAnswer:
+        """Send one film and wait for its answer."""
+        deadline = time.monotonic() + timeout_s
+        header = request_header(request)
+        film = None if isinstance(request.film, RegionSlice) else request.film.view()
+        answer = self._call("POST", f"/v2/models/{request.model}/infer", header, film, deadline)
+        if answer.status != 200:
+            raise translate(status_of_http(answer.status), parse_error(answer.body))
+        return parse_answer(answer.body, answer.header_length)
+
+    def is_live(self, timeout_s: float) -> bool:
+        """Say whether a server answers at all; False when nothing listens there."""
+        return self._probe("/v2/health/live", timeout_s)
+
+    def is_ready(self, model: str, timeout_s: float) -> bool:
+        """Say whether the server serves `model` now."""
+        return self._probe(f"/v2/models/{model}/ready", timeout_s)
+
+    def versions(self, model: str, timeout_s: float) -> tuple[int, ...]:
+        """Give the versions of `model` that the server serves; of a pipeline these are releases."""
+        answer = self._call("GET", f"/v2/models/{model}", b"", None, time.monotonic() + timeout_s)
+        if answer.status != 200:
+            raise translate(status_of_http(answer.status), parse_error(answer.body))
+        return parse_versions(answer.body)
+
+    def register_region(self, name: str, key: str, size: int, timeout_s: float) -> None:
+        """Register the POSIX region `key` of `size` bytes under `name`."""
+        document = f'{{"key":"{key}","offset":0,"byte_size":{size}}}'.encode()
+        self._command(f"/v2/systemsharedmemory/region/{name}/register", document, timeout_s)
+
+    def unregister_region(self, name: str, timeout_s: float) -> None:
+        """Make the server forget the region; no error where it knows none."""
+        self._command(f"/v2/systemsharedmemory/region/{name}/unregister", b"", timeout_s)
+
+    def close(self) -> None:
+        """Close the connections; one in use closes when its request ends."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _probe(self, path: str, timeout_s: float) -> bool:
+        try:
+            return self._call("GET", path, b"", None, time.monotonic() + timeout_s).status == 200
+        except Unavailable:
+            return False
+
+    def _command(self, path: str, document: bytes, timeout_s: float) -> None:
+        answer = self._call("POST", path, document, None, time.monotonic() + timeout_s)
+        if answer.status != 200:
+            raise translate(status_of_http(answer.status), parse_error(answer.body))
+
+    def _call(self, method: str, path: str, header: bytes, film: memoryview | None, deadline: float) -> HttpAnswer:
+        length = len(header) + (0 if film is None else film.nbytes)
+        binary = "" if film is None else f"Inference-Header-Content-Length: {len(header)}\r\n"
+        content = "application/json" if film is None else "application/octet-stream"
+        head = (
+            f"{method} {self._endpoint.path}{path} HTTP/1.1\r\n{self._host}Content-Type: {content}\r\n"
+            f"{binary}Content-Length: {length}\r\n\r\n"
+        ).encode("ascii") + header
+        try:
+            return self._exchange(head, film, method, deadline)
+        except (OSError, HTTPException, ValueError) as error:
+            raise self._explain(error) from error
+
+    def _exchange(self, head: bytes, film: memoryview | None, method: str, deadline: float) -> HttpAnswer:
+        connection = self._take(deadline)
+        while True:
+            try:
+                answer, keep = connection.exchange(head, film, method, deadline)
+            except BaseException as error:
+                connection.close()
+                if isinstance(error, _STALE) and connection.requests > 1:
+                    # The server closed it while it was idle, so it closed its neighbours too. Readings change
+                    # nothing on the server: sending one twice does no harm.
+                    self._drop_idle()
+                    connection = self._take(deadline)
+                    continue
+                raise
+            self._give_back(connection, keep)
+            return answer
+
+    def _take(self, deadline: float) -> _Connection:
+        with self._lock:
+            if self._closed:
+                raise Unavailable(Status.CANCELLED.value, "the client is closed")
+            if self._idle:
+                return self._idle.pop()
+        remaining_s = deadline - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError
+        return _Connection(self._endpoint, self._tls, remaining_s)
+
+    def _give_back(self, connection: _Connection, keep: bool) -> None:
+        with self._lock:
+            keep = keep and not self._closed
+            if keep:
+                self._idle.append(connection)
+        if not keep:
+            connection.close()
+
+    def _drop_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            with contextlib.suppress(OSError):
+                connection.close()
+
+    def _explain(self, error: OSError | HTTPException | ValueError) -> WetreadError:
+        where = f"{self._endpoint.scheme}://{self._endpoint.netloc}"
+        if isinstance(error, TimeoutError):
+            return Unavailable(Status.DEADLINE_EXCEEDED.value, f"no answer from {where} in time")
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return ServerError(Status.UNAUTHENTICATED.value, f"{where} is not trusted: {error.verify_message}")
+        if isinstance(error, ValueError):
+            return ServerError(Status.INTERNAL.value, f"{where} does not speak HTTP: {error}")
+        return Unavailable(Status.UNAVAILABLE.value, f"{where} cannot be reached: {error or type(error).__name__}")

@@ -1,0 +1,114 @@
+"""The KServe v2 inference protocol with Triton's binary tensors: request headers out, answers in."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypedDict
+
+import numpy as np
+
+from wetread_client.errors import ServerError, Status
+from wetread_client.transport import DICOM, InferAnswer, InferRequest, RegionSlice
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# https://github.com/kserve/open-inference-protocol, "Tensor Data Types"; BYTES and BF16 are in no output of ours
+DATATYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+
+_SIZE = "<size>"
+
+
+class _Parameters(TypedDict, total=False):
+    binary_data_size: int
+
+
+class _Output(TypedDict, total=False):
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: _Parameters
+    data: list[float]
+
+
+class _Answer(TypedDict, total=False):
+    model_version: str
+    outputs: list[_Output]
+
+
+@lru_cache(maxsize=256)  # a client uses a handful; the bound guards against callers with ever new parameters
+def _template(outputs: tuple[str, ...], parameters: tuple[tuple[str, bool], ...], region: str | None) -> bytes:
+    """Build the request's JSON with two %d left for the film's size: it is all that differs from film to film."""
+    where = {"binary_data_size": _SIZE}
+    if region is not None:
+        where = {"shared_memory_region": region, "shared_memory_byte_size": _SIZE}
+    document = {
+        "inputs": [{"name": DICOM, "shape": [1, _SIZE], "datatype": "UINT8", "parameters": where}],
+        "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in outputs],
+        "parameters": dict(parameters),
+    }
+    text = json.dumps(document, separators=(",", ":")).replace("%", "%%")
+    return text.replace(json.dumps(_SIZE), "%d").encode()
+
+
+def request_header(request: InferRequest) -> bytes:
+    """Give the JSON in front of the film's bytes, or that names the region where they lie."""
+    region = request.film.region if isinstance(request.film, RegionSlice) else None
+    return _template(request.outputs, request.parameters, region) % (request.film.size, request.film.size)
+
+
+def parse_answer(body: bytes, header_length: int | None) -> InferAnswer:
+    """Read an answer; its tensors are read-only views of `body`.
+
+    `header_length` is the answer's Inference-Header-Content-Length, None where all of it is JSON.
+    ServerError when it does not keep to the protocol.
+    """
+    try:
+        answer: _Answer = json.loads(body if header_length is None else body[:header_length])
+        offset = len(body) if header_length is None else header_length
+        outputs: dict[str, NDArray[np.generic]] = {}
+        for output in answer["outputs"]:
+            dtype = DATATYPES[output["datatype"]]
+            size = output.get("parameters", {}).get("binary_data_size")
+            if size is None:
+                outputs[output["name"]] = np.asarray(output["data"], dtype).reshape(output["shape"])
+            else:
+                flat = np.frombuffer(body, dtype, size // dtype.itemsize, offset)
+                outputs[output["name"]] = flat.reshape(output["shape"])
+                offset += size
+        return InferAnswer(int(answer["model_version"]), outputs)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ServerError(Status.INTERNAL.value, f"the answer is not KServe v2: {error!r}") from error
+
+
+def parse_versions(body: bytes) -> tuple[int, ...]:
+    """Read the versions in a model's metadata; ServerError when it is none."""
+    try:
+        return tuple(sorted(int(version) for version in json.loads(body)["versions"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ServerError(Status.INTERNAL.value, f"the model's metadata cannot be read: {error!r}") from error
+
+
+def parse_error(body: bytes) -> str:
+    """Give the reason in a refusal's body: Triton's `{"error": ...}`, or a proxy's page cut short."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if isinstance(document, dict) and isinstance(document.get("error"), str):
+        return str(document["error"])
+    return body[:200].decode("utf-8", "replace").strip() or "no reason given"

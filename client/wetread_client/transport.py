@@ -1,0 +1,125 @@
+"""What a transport carries: a film's bytes to a pipeline, its output tensors back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from typing_extensions import Buffer  # collections.abc has it from Python 3.12
+
+DICOM = "DICOM"  # the input's name, one file's bytes as UINT8 [1, n]
+
+
+class FilePayload:
+    """A film in a file; read where it is needed, never held."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.size = path.stat().st_size
+
+    def copy_into(self, target: memoryview) -> None:
+        """Read the file into `target`, `size` bytes long, without a copy between; OSError when it got shorter."""
+        with self._path.open("rb", buffering=0) as file:
+            done = 0
+            while done < self.size:
+                read = file.readinto(target[done:])
+                if not read:
+                    raise OSError(f"{self._path} became shorter while it was read")
+                done += read
+
+    def view(self) -> memoryview:
+        """Give the file's bytes."""
+        buffer = memoryview(bytearray(self.size))
+        self.copy_into(buffer)
+        return buffer
+
+
+class BufferPayload:
+    """A film in memory; the caller's bytes are used as they are."""
+
+    def __init__(self, film: Buffer) -> None:
+        self._view = memoryview(film).cast("B")
+        self.size = self._view.nbytes
+
+    def copy_into(self, target: memoryview) -> None:
+        """Copy the film into `target`, `size` bytes long, with the interpreter lock released."""
+        np.copyto(np.frombuffer(target, np.uint8, self.size), np.frombuffer(self._view, np.uint8))
+
+    def view(self) -> memoryview:
+        """Give the film's bytes."""
+        return self._view
+
+
+Payload = FilePayload | BufferPayload
+
+
+@dataclass(frozen=True, slots=True)
+class RegionSlice:
+    """A film that lies at the start of a registered shared-memory region."""
+
+    region: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """One film for one pipeline; only `outputs` come back, `parameters` are those of the KServe request."""
+
+    model: str
+    film: Payload | RegionSlice
+    outputs: tuple[str, ...]
+    parameters: tuple[tuple[str, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InferAnswer:
+    """The answer's model version (of an ensemble: the release) and its tensors by name."""
+
+    model_version: int
+    outputs: Mapping[str, NDArray[np.generic]]
+
+
+class Transport(Protocol):
+    """A way to a server; safe to use from many threads at once.
+
+    Every method raises a WetreadError (see `errors.translate`) and keeps to `timeout_s`, in seconds.
+    """
+
+    def infer(self, request: InferRequest, timeout_s: float) -> InferAnswer:
+        """Send one film and wait for its answer."""
+        ...
+
+    def is_live(self, timeout_s: float) -> bool:
+        """Say whether a server answers at all; False when nothing listens there."""
+        ...
+
+    def is_ready(self, model: str, timeout_s: float) -> bool:
+        """Say whether the server serves `model` now."""
+        ...
+
+    def versions(self, model: str, timeout_s: float) -> tuple[int, ...]:
+        """Give the versions of `model` that the server serves; of a pipeline these are releases."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and shared memory; may be called twice."""
+        ...
+
+
+class ControlTransport(Transport, Protocol):
+    """A transport that can also tell the server of shared-memory regions."""
+
+    def register_region(self, name: str, key: str, size: int, timeout_s: float) -> None:
+        """Register the POSIX region `key` of `size` bytes under `name`."""
+        ...
+
+    def unregister_region(self, name: str, timeout_s: float) -> None:
+        """Make the server forget the region; no error where it knows none."""
+        ...

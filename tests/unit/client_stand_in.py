@@ -1,0 +1,152 @@
+"""A small HTTP server that speaks KServe v2 with binary tensors and system shared memory, for tests of the client."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from wetread_client.fake import fake_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wetread_client.transport import InferAnswer
+
+DATATYPES = {"float32": "FP32", "bool": "BOOL", "uint8": "UINT8"}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    status: int
+    message: str
+
+
+def mean_is_probability(film: bytes) -> InferAnswer:
+    """An answer that depends on every byte of the film."""
+    return fake_answer([float(np.frombuffer(film, np.uint8).mean()) / 255])
+
+
+@dataclass
+class StandIn:
+    """Serves `chest_xray` by `answer`; notes what it was asked."""
+
+    answer: Callable[[bytes], InferAnswer | Refusal] = mean_is_probability
+    shares_memory: bool = True
+    films: list[bytes] = field(default_factory=list)
+    headers: list[dict] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    regions: dict[str, tuple[str, int]] = field(default_factory=dict)
+    connections: int = 0
+
+    def __enter__(self) -> Self:
+        stand_in = self
+
+        class Handler(_Handler):
+            server_state = stand_in
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_state: StandIn
+
+    def setup(self) -> None:
+        super().setup()
+        self.server_state.connections += 1
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.server_state.paths.append(self.path)
+        if self.path == "/v2/models/chest_xray":
+            self._send(200, json.dumps({"name": "chest_xray", "versions": ["3", "1"]}).encode())
+        else:
+            known = self.path in ("/v2/health/live", "/v2/models/chest_xray/ready")
+            self._send(200 if known else 400, b"")
+
+    def do_POST(self) -> None:
+        state = self.server_state
+        state.paths.append(self.path)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path.startswith("/v2/systemsharedmemory/region/"):
+            self._region(body)
+        elif self.path == "/v2/models/chest_xray/infer":
+            length = self.headers.get("Inference-Header-Content-Length")
+            header = json.loads(body if length is None else body[: int(length)])
+            film = b"" if length is None else body[int(length) :]
+            self._infer(header, film)
+        else:
+            self._send(404, json.dumps({"error": f"Request for unknown model: {self.path}"}).encode())
+
+    def _region(self, body: bytes) -> None:
+        state = self.server_state
+        name, verb = self.path.split("/")[4:]
+        if verb == "unregister":
+            state.regions.pop(name, None)
+        elif not state.shares_memory:
+            self._send(400, b'{"error":"shared memory is switched off"}')
+            return
+        else:
+            region = json.loads(body)
+            assert Path("/dev/shm", region["key"].lstrip("/")).stat().st_size == region["byte_size"]
+            state.regions[name] = (region["key"], region["byte_size"])
+        self._send(200, b"")
+
+    def _infer(self, header: dict, film: bytes) -> None:
+        state = self.server_state
+        where = header["inputs"][0]["parameters"]
+        if "shared_memory_region" in where:
+            name, size = where["shared_memory_region"], where["shared_memory_byte_size"]
+            if name not in state.regions:
+                message = f"Unable to find shared memory region: '{name}'"
+                self._send(404, json.dumps({"error": message}).encode())
+                return
+            with Path("/dev/shm", state.regions[name][0].lstrip("/")).open("rb") as file:
+                film = file.read(size)
+        assert header["inputs"][0]["shape"] == [1, len(film)]
+        state.headers.append(header)
+        state.films.append(film)
+        answer = state.answer(film)
+        if isinstance(answer, Refusal):
+            self._send(answer.status, json.dumps({"error": answer.message}).encode())
+            return
+        outputs, parts = [], []
+        for wanted in header["outputs"]:
+            tensor = answer.outputs[wanted["name"]]
+            parts.append(np.ascontiguousarray(tensor).tobytes())
+            outputs.append(
+                {
+                    "name": wanted["name"],
+                    "datatype": DATATYPES[tensor.dtype.name],
+                    "shape": list(tensor.shape),
+                    "parameters": {"binary_data_size": len(parts[-1])},
+                }
+            )
+        document = {"model_name": "chest_xray", "model_version": str(answer.model_version), "outputs": outputs}
+        text = json.dumps(document).encode()
+        self._send(200, text + b"".join(parts), len(text))
+
+    def _send(self, status: int, body: bytes, header_length: int | None = None) -> None:
+        self.send_response(status)
+        if header_length is not None:
+            self.send_header("Inference-Header-Content-Length", str(header_length))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
