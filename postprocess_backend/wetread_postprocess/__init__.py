@@ -1,1 +1,8 @@
-"""Model outputs to probabilities, heatmap and novelty."""
+"""Model outputs to probabilities, heatmap and novelty. numpy only; knows nothing of Triton."""
+
+from wetread_postprocess.heatmap import heatmap, heatmap_size
+from wetread_postprocess.novelty import FeatureStatistics
+from wetread_postprocess.pipeline import FindingRule, Pipeline
+from wetread_postprocess.reading import Postprocessor, Reading
+
+__all__ = ["FeatureStatistics", "FindingRule", "Pipeline", "Postprocessor", "Reading", "heatmap", "heatmap_size"]

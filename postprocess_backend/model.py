@@ -1,0 +1,52 @@
+"""Triton adapter: logits, activations and features in, the reading out."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from wetread_postprocess import Postprocessor
+
+_INPUTS = ("LOGITS", "ACTIVATION", "FEATURES", "GEOMETRY")
+
+
+class TritonPythonModel:
+    """One instance reads by the rules of its version folder."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load `pipeline.json` and the novelty statistics."""
+        self._postprocessor = Postprocessor.load(Path(args["model_repository"]) / args["model_version"])
+        self._card = np.frombuffer(self._postprocessor.card, np.uint8)[None]
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer every request, in order, with the outputs it asked for."""
+        return [self._respond_or_error(request) for request in requests]
+
+    def _respond_or_error(self, request: Any) -> Any:
+        try:
+            return self._respond(request)
+        except Exception:  # noqa: BLE001 -- the outermost loop of a film: a bug of ours must not fail its neighbours
+            pb_utils.Logger.log_error(traceback.format_exc())
+            message = "postprocessing failed on this film; the server's log has the traceback"
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INTERNAL))
+
+    def _respond(self, request: Any) -> Any:
+        wanted = set(request.requested_output_names())
+        logits, activation, features, geometry = (
+            pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0] for name in _INPUTS
+        )
+        reading = self._postprocessor.read(
+            logits, activation, features, geometry.tobytes(), with_heatmap="HEATMAP" in wanted
+        )
+        outputs = {
+            "PROBABILITY": reading.probability[None],
+            "POSITIVE": reading.positive[None],
+            "HEATMAP": reading.heatmap[None],
+            "NOVELTY": reading.novelty[None],
+            "CARD": self._card,
+            "NOTES": np.frombuffer(reading.notes, np.uint8)[None],
+        }
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, outputs[name]) for name in outputs if name in wanted])

@@ -1,0 +1,100 @@
+"""Typed access to a dataset's attributes, with errors that name the attribute."""
+
+import math
+from typing import Any
+
+from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from wetread_preprocess.errors import InvalidDicom
+
+# What pydicom raises while it converts a malformed value.
+_VALUE_ERRORS = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    LookupError,
+    OverflowError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+
+
+def attribute_name(keyword: str) -> str:
+    """`Rows` -> `Rows (0028,0010)`, as error messages spell it."""
+    tag = tag_for_keyword(keyword) or 0
+    return f"{dictionary_description(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+class Attributes:
+    """Reads one dataset's values by keyword.
+
+    Raises:
+        InvalidDicom: from every method, where the value is missing without a default or malformed.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def first(self, keyword: str) -> Any:
+        """The value, the first of several, or None when the attribute is absent or empty."""
+        value = self.raw(keyword)
+        if isinstance(value, MultiValue | list | tuple):
+            value = value[0] if len(value) else None
+        return None if value is None or value == "" else value
+
+    def raw(self, keyword: str) -> Any:
+        """The value as pydicom gives it, or None when absent."""
+        try:
+            return self._dataset.get(keyword)
+        except _VALUE_ERRORS as error:
+            raise InvalidDicom(f"{attribute_name(keyword)} is malformed") from error
+
+    def optional_integer(self, keyword: str) -> int | None:
+        """An integer, or None when absent or empty."""
+        value = self.first(keyword)
+        if value is None:
+            return None
+        try:
+            return int(value)
+        except _VALUE_ERRORS as error:
+            raise InvalidDicom(f"{attribute_name(keyword)} is no integer") from error
+
+    def integer(self, keyword: str, default: int | None = None) -> int:
+        """An integer, or the default when absent or empty."""
+        value = self.optional_integer(keyword)
+        if value is None:
+            value = default
+        if value is None:
+            raise InvalidDicom(f"{attribute_name(keyword)} is missing; a film needs it")
+        return value
+
+    def floats(self, keyword: str) -> tuple[float, ...]:
+        """All finite values of a decimal attribute, empty when absent."""
+        try:
+            value = self._dataset.get(keyword)
+            values = value if isinstance(value, MultiValue | list | tuple) else () if value in (None, "") else (value,)
+            numbers = tuple(float(each) for each in values)
+        except _VALUE_ERRORS as error:
+            raise InvalidDicom(f"{attribute_name(keyword)} is no number") from error
+        if not all(map(math.isfinite, numbers)):
+            raise InvalidDicom(f"{attribute_name(keyword)} is not finite")
+        return numbers
+
+    def text(self, keyword: str, default: str) -> str:
+        """A code string, stripped and in capitals, or the default when absent or empty."""
+        value = self.first(keyword)
+        return default if value is None else str(value).strip().upper()
+
+    def items(self, keyword: str) -> tuple[Dataset, ...]:
+        """A sequence's items, none when absent.
+
+        A value of another type than a sequence counts as malformed.
+        """
+        try:
+            value = self._dataset.get(keyword)
+            return tuple(value) if value is not None else ()
+        except _VALUE_ERRORS as error:
+            raise InvalidDicom(f"{attribute_name(keyword)} is malformed") from error

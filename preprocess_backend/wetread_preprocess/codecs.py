@@ -1,0 +1,234 @@
+"""Transfer syntaxes of PS3.5 Annex A to pixels, each by the fastest library that decodes it bit for bit."""
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.encaps import generate_fragments
+
+from wetread_preprocess.codestream import Codestream, read_codestream, reduction
+from wetread_preprocess.errors import ImageError, InvalidDicom, UnsupportedImage
+from wetread_preprocess.gate import syntax_name
+from wetread_preprocess.header import PixelFormat
+from wetread_preprocess.samples import (
+    LowBand,
+    Samples,
+    Shelf,
+    UInt16Image,
+    native_frame,
+    padding_mask,
+    to_gray,
+    to_samples,
+)
+
+_ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+
+Frame = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One frame to decode, free of anything that names a patient."""
+
+    transfer_syntax: str
+    fmt: PixelFormat
+    padding: tuple[int, int] | None
+    size: tuple[int, int]
+    """Rows and columns that will be wanted: JPEG 2000 is not decoded much finer."""
+    reduce_from: int
+    """Shorter side, in pixels, from which JPEG 2000 is decoded at a reduced resolution."""
+
+
+# PS3.5 A.4, by what decodes them. HTJ2K and MPEG have no decoder here and are refused by name.
+NATIVE_LITTLE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})
+NATIVE_BIG = "1.2.840.10008.1.2.2"
+_JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+_JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+_JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+_JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+_JPEG_XL = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
+_RLE = "1.2.840.10008.1.2.5"
+_ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
+_DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
+
+
+def first_frame(pixels: memoryview) -> bytes:
+    """The bytes of an encapsulated image's single frame (PS3.5 A.4): its fragments, end to end.
+
+    Raises:
+        InvalidDicom: the items are malformed or cut short.
+    """
+    if bytes(pixels[:4]) != _ITEM:
+        raise InvalidDicom("Pixel Data (7FE0,0010) is encapsulated and does not start with its offset table's item")
+    try:
+        fragments = list(generate_fragments(bytes(pixels)))[1:]
+    except (ValueError, struct.error, EOFError) as error:
+        raise InvalidDicom("the items of Pixel Data (7FE0,0010) are malformed or cut short") from error
+    if not fragments:
+        raise InvalidDicom("Pixel Data (7FE0,0010) is encapsulated and holds no frame")
+    return b"".join(fragments)
+
+
+def decode(job: Job, frame: bytes, shelf: Shelf) -> Samples:
+    """Decode one encapsulated frame.
+
+    Raises:
+        InvalidDicom: the codec cannot read the frame, or it is not of the header's size.
+        UnsupportedImage: no decoder, or the image is in colour.
+    """
+    decoder = _DECODERS.get(job.transfer_syntax)
+    if decoder is None:
+        raise UnsupportedImage(
+            f"no decoder for {syntax_name(job.transfer_syntax)}; send it uncompressed or as JPEG 2000"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return decoder(job, frame, shelf)
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise UnsupportedImage("decoding needs more memory than a film may take") from error
+    except Exception as error:
+        reason = str(error).split("\n")[0][:120]
+        raise InvalidDicom(f"the {syntax_name(job.transfer_syntax)} frame cannot be decoded: {reason}") from error
+
+
+def is_supported(transfer_syntax: str) -> bool:
+    """Whether a frame of this syntax is read here, compressed or not."""
+    return transfer_syntax in NATIVE_LITTLE or transfer_syntax == NATIVE_BIG or transfer_syntax in _DECODERS
+
+
+def _from_frame(job: Job, frame: Frame, shelf: Shelf, photometric: str | None = None) -> Samples:
+    """Check a fully decoded frame against the header and bring it to samples."""
+    fmt = job.fmt
+    if frame.shape[:2] != (fmt.rows, fmt.columns):
+        raise InvalidDicom(
+            f"Rows and Columns are {fmt.rows} x {fmt.columns}, "
+            f"the compressed frame is {frame.shape[0]} x {frame.shape[1]}"
+        )
+    gray = to_gray(frame, photometric or fmt.photometric)
+    if gray.dtype == np.uint8 and fmt.high_bit > 7:
+        raise InvalidDicom(f"Bits Stored (0028,0101) is {fmt.bits_stored}, the compressed frame has 8 bits")
+    return to_samples(gray.view(f"<u{gray.dtype.itemsize}"), fmt, job.padding, shelf)
+
+
+def _rle(job: Job, frame: bytes, shelf: Shelf) -> Samples:
+    from rle.utils import decode_frame  # noqa: PLC0415 -- only a decoding process needs the codecs
+
+    fmt = job.fmt
+    raw = decode_frame(frame, fmt.rows * fmt.columns, fmt.bits_allocated, "<")
+    if len(raw) != fmt.rows * fmt.columns * fmt.samples * fmt.bits_allocated // 8:
+        raise InvalidDicom(f"the RLE frame unpacks to {len(raw)} bytes, not to Rows x Columns")
+    dtype = np.dtype(f"<u{fmt.bits_allocated // 8}")
+    planes = np.frombuffer(raw, dtype).reshape(fmt.samples, fmt.rows, fmt.columns)
+    return _from_frame(job, planes[0] if fmt.samples == 1 else np.moveaxis(planes, 0, 2), shelf)
+
+
+def _jpeg(job: Job, frame: bytes, shelf: Shelf) -> Samples:
+    import imagecodecs  # noqa: PLC0415
+
+    # libjpeg turns YCbCr into RGB on its own, so a colour frame always arrives as RGB.
+    return _from_frame(job, imagecodecs.jpeg8_decode(frame), shelf, photometric="RGB")
+
+
+def _jpeg_lossless(job: Job, frame: bytes, shelf: Shelf) -> Samples:
+    import imagecodecs  # noqa: PLC0415
+
+    decoded = imagecodecs.ljpeg_decode(frame) if job.fmt.samples == 1 else imagecodecs.jpegsof3_decode(frame)
+    return _from_frame(job, decoded, shelf)
+
+
+def _jpeg_ls(job: Job, frame: bytes, shelf: Shelf) -> Samples:
+    import imagecodecs  # noqa: PLC0415
+
+    try:
+        decoded = imagecodecs.jpegls_decode(frame)
+    except imagecodecs.JpeglsError:
+        # Some writers fill the scan to an even length before the end marker, which CharLS does not expect.
+        end = frame.rfind(b"\xff\xd9")
+        if end < 1 or frame[end - 1] != 0:
+            raise
+        decoded = imagecodecs.jpegls_decode(frame[: end - 1] + b"\xff\xd9")
+    return _from_frame(job, decoded, shelf)
+
+
+def _jpeg_xl(job: Job, frame: bytes, shelf: Shelf) -> Samples:
+    import imagecodecs  # noqa: PLC0415
+
+    decoded = imagecodecs.jpegxl_decode(frame)
+    if decoded.dtype == np.uint16 and job.fmt.bits_stored <= 8 < job.fmt.bits_allocated:
+        raise InvalidDicom("the JPEG XL frame has 16 bits, Bits Stored (0028,0101) fewer than 9")
+    return _from_frame(job, decoded, shelf, photometric="RGB")
+
+
+def _encapsulated_native(job: Job, frame: bytes, shelf: Shelf) -> Samples:
+    return _from_frame(job, native_frame(frame, job.fmt, big_endian=False), shelf)
+
+
+def _deflated_frame(job: Job, frame: bytes, shelf: Shelf) -> Samples:
+    # PS3.5 A.4.13: a bare deflate stream; anything beyond the frame's own size is not asked for.
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, job.fmt.native_bytes)
+    return _encapsulated_native(job, inflated, shelf)
+
+
+def _jpeg_2000(job: Job, frame: bytes, shelf: Shelf) -> Samples:
+    """Decode no finer than the recipe's size needs: the wavelet's low band of the right level.
+
+    Against the full decode and area average IMAGE differs by at most 0.5 % of its range in the mean and 3 % at the
+    99.9th percentile; tests prove it on real films.
+    """
+    from PIL import Image  # noqa: PLC0415
+
+    Image.MAX_IMAGE_PIXELS = None  # the recipe's own bound was checked on the header
+    stream = read_codestream(frame)
+    fmt = job.fmt
+    if (stream.rows, stream.columns) != (fmt.rows, fmt.columns):
+        raise InvalidDicom(
+            f"Rows and Columns are {fmt.rows} x {fmt.columns}, the codestream is {stream.rows} x {stream.columns}"
+        )
+    wraps = fmt.signed and not stream.signed  # negative values sit above positive ones: no average is right
+    levels = 0 if wraps else reduction(stream, job.size, job.reduce_from)
+    image = Image.open(io.BytesIO(frame[stream.start :]))
+    image.reduce = levels  # type: ignore[method-assign, assignment]  # Pillow's JPEG 2000 plugin documents it as settable
+    image.load()
+    decoded: Frame = np.asarray(image)
+    low_band = LowBand(levels, stream.rows, stream.columns) if levels else None
+    if decoded.ndim == 3:
+        return replace(to_samples(to_gray(decoded, "RGB"), fmt, job.padding, shelf), low_band=low_band)
+    return _from_codestream(decoded, stream, job, low_band, wraps=wraps)
+
+
+def _from_codestream(decoded: Frame, stream: Codestream, job: Job, low_band: LowBand | None, *, wraps: bool) -> Samples:
+    """Pillow fills 8 or 16 bits from the top and moves signed values up by half the range; so do samples."""
+    values: UInt16Image = decoded.astype(np.uint16)
+    if decoded.dtype == np.uint8:
+        values = values << np.uint16(8)
+    if wraps:
+        values = values ^ np.uint16(0x8000)
+    scale = 2.0 ** -(16 - stream.precision)
+    offset = -0x8000 * scale if stream.signed or wraps else 0.0
+    mask = padding_mask(values, scale, offset, job.padding)
+    if mask is not None and low_band:
+        # Beside padding the low band mixes both: leave its next neighbours out as well.
+        import cv2  # noqa: PLC0415
+
+        mask = cv2.dilate(mask.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
+    return Samples(values, scale, offset, mask, low_band)
+
+
+_DECODERS: dict[str, Callable[[Job, bytes, Shelf], Samples]] = {
+    **dict.fromkeys(_JPEG, _jpeg),
+    **dict.fromkeys(_JPEG_LOSSLESS, _jpeg_lossless),
+    **dict.fromkeys(_JPEG_LS, _jpeg_ls),
+    **dict.fromkeys(_JPEG_2000, _jpeg_2000),
+    **dict.fromkeys(_JPEG_XL, _jpeg_xl),
+    _RLE: _rle,
+    _ENCAPSULATED_NATIVE: _encapsulated_native,
+    _DEFLATED_FRAME: _deflated_frame,
+}

@@ -1,0 +1,209 @@
+"""Stored pixels on one 16-bit scale, and their reduction to the recipe's size."""
+
+import functools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from wetread_preprocess.errors import InvalidDicom, UnsupportedImage
+from wetread_preprocess.header import Buffer, PixelFormat
+
+UInt16Image = npt.NDArray[np.uint16]
+FloatImage = npt.NDArray[np.float32]
+
+_SIGN_BIT = 0x8000
+# Lossy chroma of a gray film strays this far from neutral (8-bit levels, 99.9th percentile), colour much further.
+_GRAY_TOLERANCE = 10
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One frame on a 16-bit scale: stored value = values * scale + offset.
+
+    The scale uses all 16 bits, so that halving an image rounds far below one stored level, and a film and its
+    inverted twin round alike.
+    """
+
+    values: UInt16Image
+    """[rows, columns]"""
+    scale: float
+    offset: float
+    padding: npt.NDArray[np.bool_] | None = None
+    """[rows, columns], True outside the image; None when all pixels are inside."""
+    low_band: "LowBand | None" = None
+    """Set when the values are a wavelet's low band instead of pixels."""
+
+
+@dataclass(frozen=True)
+class LowBand:
+    """Where the samples of a JPEG 2000 low band lie on the full image."""
+
+    levels: int
+    """Levels left undecoded; a sample stands for 2**levels pixels each way."""
+    rows: int
+    columns: int
+    """Of the full image."""
+
+
+class Shelf:
+    """One scratch image, reused from film to film: a fresh one costs more in page faults than the work on it."""
+
+    def __init__(self) -> None:
+        self._flat = np.empty(0, np.uint16)
+
+    def image(self, rows: int, columns: int) -> UInt16Image:
+        """A [rows, columns] array with whatever the last film left in it."""
+        if self._flat.size < rows * columns:
+            self._flat = np.empty(rows * columns, np.uint16)
+        return self._flat[: rows * columns].reshape(rows, columns)
+
+
+def native_frame(pixels: Buffer, fmt: PixelFormat, *, big_endian: bool) -> npt.NDArray[np.generic]:
+    """The uncompressed frame as stored: [rows, columns] or [rows, columns, 3], a view where the layout allows.
+
+    Raises:
+        InvalidDicom: fewer bytes than Rows, Columns and the sample format need.
+    """
+    if len(pixels) < fmt.native_bytes:
+        raise InvalidDicom(
+            f"Pixel Data (7FE0,0010) holds {len(pixels)} bytes; {fmt.rows} x {fmt.columns} with "
+            f"{fmt.samples} sample(s) of {fmt.bits_allocated} bits need {fmt.native_bytes}"
+        )
+    order = ">" if big_endian else "<"
+    dtype = np.dtype(np.uint8) if fmt.bits_allocated == 8 else np.dtype(order + "u2")
+    flat = np.frombuffer(pixels, dtype, fmt.native_bytes // dtype.itemsize)
+    if fmt.samples == 1:
+        return flat.reshape(fmt.rows, fmt.columns)
+    if fmt.photometric == "YBR_FULL_422":
+        return _upsample_422(flat, fmt)
+    if fmt.planar:
+        return np.moveaxis(flat.reshape(3, fmt.rows, fmt.columns), 0, 2)
+    return flat.reshape(fmt.rows, fmt.columns, 3)
+
+
+def _upsample_422(flat: npt.NDArray[np.generic], fmt: PixelFormat) -> npt.NDArray[np.generic]:
+    """PS3.3 C.7.6.3.1.2: Y1 Y2 Cb Cr for every two pixels."""
+    quads = flat[: fmt.rows * fmt.columns * 2 // 4 * 4].reshape(-1, 4)
+    luma = quads[:, :2].reshape(fmt.rows, fmt.columns)
+    chroma = np.repeat(quads[:, 2:], 2, axis=0).reshape(fmt.rows, fmt.columns, 2)
+    return np.dstack([luma, chroma])
+
+
+def to_gray(frame: npt.NDArray[np.generic], photometric: str) -> npt.NDArray[np.generic]:
+    """One channel of a colour frame whose pixels are all gray.
+
+    Raises:
+        UnsupportedImage: the image is in colour.
+    """
+    if frame.ndim == 2:
+        return frame
+    wide = frame[::2, ::2].astype(np.int32) if min(frame.shape[:2]) > 256 else frame.astype(np.int32)
+    levels = 256**frame.dtype.itemsize
+    if photometric in ("YBR_FULL", "YBR_FULL_422"):
+        stray = np.abs(wide[..., 1:] - levels // 2).max(axis=-1)
+        luma = frame[..., 0]
+    else:
+        stray = wide.max(axis=-1) - wide.min(axis=-1)
+        luma = frame[..., 1]
+    if np.quantile(stray, 0.999) > _GRAY_TOLERANCE * levels // 256:
+        raise UnsupportedImage("the image is in colour; a film is gray")
+    return luma
+
+
+def to_samples(
+    frame: npt.NDArray[np.generic], fmt: PixelFormat, padding: tuple[int, int] | None, shelf: Shelf
+) -> Samples:
+    """Bring stored values of one channel to the 16-bit scale.
+
+    Shifting the high bit to the top drops what lies above it (overlays of old), and flipping the sign bit turns
+    two's complement into offset binary, so that all films shrink by the same integer code.
+    """
+    shift = 15 - fmt.high_bit
+    spare_low = fmt.high_bit + 1 - fmt.bits_stored
+    as_is = shift == 0 and not fmt.signed and spare_low == 0 and frame.dtype == np.dtype("<u2")
+    if as_is:
+        values = np.ascontiguousarray(frame).view(np.uint16)
+    else:
+        values = shelf.image(*frame.shape)
+        np.left_shift(frame.astype(np.uint16, copy=False), np.uint16(shift), out=values)
+        if spare_low:
+            np.bitwise_and(values, np.uint16((0xFFFF << (shift + spare_low)) & 0xFFFF), out=values)
+        if fmt.signed:
+            np.bitwise_xor(values, np.uint16(_SIGN_BIT), out=values)
+    # spare low bits count as part of the shift: the stored value is what Bits Stored holds.
+    scale = 2.0 ** -(shift + spare_low)
+    offset = -_SIGN_BIT * scale if fmt.signed else 0.0
+    return Samples(values, scale, offset, padding_mask(values, scale, offset, padding))
+
+
+def padding_mask(
+    values: UInt16Image, scale: float, offset: float, padding: tuple[int, int] | None
+) -> npt.NDArray[np.bool_] | None:
+    """Where pixels lie in the padding range (stored values, both ends included); None when none does."""
+    if padding is None:
+        return None
+    low, high = ((np.asarray(padding, np.float64) - offset) / scale).clip(0, 0xFFFF)
+    mask = values == np.uint16(low) if low == high else (values >= np.uint16(low)) & (values <= np.uint16(high))
+    return mask if mask.any() else None
+
+
+def shrink(samples: Samples, size: tuple[int, int]) -> FloatImage:
+    """Area-average to `size` (rows, columns), stretched; stored values, NaN where all is padding.
+
+    Halving as long as both sides stay even and large enough runs at memory speed; a fractional area filter does
+    the rest on a few thousand pixels.
+    """
+    if samples.padding is None:
+        values = _reduce(samples.values, size, samples.low_band)
+    else:
+        inside = (~samples.padding).astype(np.float32)
+        weight = _reduce(inside, size, samples.low_band)
+        sums = _reduce(samples.values.astype(np.float32) * inside, size, samples.low_band)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = sums / np.where(weight > 1e-6, weight, np.nan)
+    values *= np.float32(samples.scale)
+    values += np.float32(samples.offset)
+    return values
+
+
+def _reduce(image: npt.NDArray[np.generic], size: tuple[int, int], low_band: LowBand | None) -> FloatImage:
+    if low_band is None:
+        return _area(image, size)
+    pixels = 2**low_band.levels
+    down = _low_band_weights(image.shape[0], size[0], low_band.rows / pixels, low_band.levels)
+    across = _low_band_weights(image.shape[1], size[1], low_band.columns / pixels, low_band.levels)
+    return np.asarray(down @ image.astype(np.float32) @ across.T, np.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def _low_band_weights(count: int, target: int, extent: float, levels: int) -> FloatImage:
+    """Area weights [target, count] from low-band samples to the target's pixels.
+
+    A low-band sample is centred on the first of the 2**levels pixels it stands for, not on their middle (the 5/3 and
+    9/7 filters are symmetric about even pixels): without that shift the image moves by almost half a sample.
+    """
+    edges = np.arange(target + 1) * (extent / target) + 0.5 - 0.5 / 2**levels
+    samples = np.arange(count)
+    left, right = edges[:-1, None], edges[1:, None]
+    weights = np.clip(np.minimum(right, samples + 1) - np.maximum(left, samples), 0.0, None)
+    weights[:, -1] += np.clip(right - np.maximum(left, count), 0.0, None)[:, 0]  # the last sample goes on to the edge
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+
+
+def _area(image: npt.NDArray[np.generic], size: tuple[int, int]) -> FloatImage:
+    rows, columns = size
+    height, width = image.shape
+    while not (height % 2 or width % 2) and height >= 2 * rows and width >= 2 * columns:
+        height, width = height // 2, width // 2
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    small: FloatImage = image.astype(np.float32)
+    # OpenCV's area filter is one only where both axes shrink: take the axes apart.
+    for target in ((small.shape[1], rows), (columns, rows)):
+        if target != (small.shape[1], small.shape[0]):
+            shrinks = target[0] <= small.shape[1] and target[1] <= small.shape[0]
+            small = np.asarray(
+                cv2.resize(small, target, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.float32
+            )
+    return small
