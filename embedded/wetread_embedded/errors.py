@@ -18,15 +18,15 @@ class PreflightError(EmbeddedError):
     """This machine or this Python cannot run the embedded server; the message names the remedy."""
 
 
-class StoreInUse(EmbeddedError):  # noqa: N818 - the name says the state, like the builtin FileExistsError's siblings
+class StoreInUse(EmbeddedError):
     """Another live server holds the store."""
 
 
-class PortInUse(EmbeddedError):  # noqa: N818 - as above
+class PortInUse(EmbeddedError):
     """Another process listens on a port that was asked for."""
 
 
-class StartFailed(EmbeddedError):  # noqa: N818 - as above
+class StartFailed(EmbeddedError):
     """The server died or a model did not load while starting."""
 
 
@@ -34,7 +34,7 @@ class StartTimeout(StartFailed):
     """A pipeline did not become ready in time."""
 
 
-class ServerCallFailed(EmbeddedError):  # noqa: N818 - as above
+class ServerCallFailed(EmbeddedError):
     """The running server refused a call, or could not be reached.
 
     `status` is the HTTP status, 0 where no answer came.

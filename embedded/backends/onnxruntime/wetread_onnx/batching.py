@@ -24,7 +24,7 @@ def execute(
             continue
         groups.setdefault(_group_key(spec, index, request), []).append(index)
     for group in groups.values():
-        _run_group(engine, requests, wanted, group, answers, last=len(groups) == 1)
+        _run_group(engine, requests, wanted, group, answers)
     return answers
 
 
@@ -56,8 +56,6 @@ def _run_group(
     wanted: Sequence[Sequence[str]],
     group: Sequence[int],
     answers: list[Tensors | EngineError],
-    *,
-    last: bool,
 ) -> None:
     outputs = sorted({name for index in group for name in wanted[index]})
     first = requests[group[0]]
@@ -72,10 +70,8 @@ def _run_group(
             answers[group[0]] = error
             return
         for index in group:  # one of them is at fault: find out which
-            _run_group(engine, requests, wanted, [index], answers, last=False)
+            _run_group(engine, requests, wanted, [index], answers)
         return
-    if not last:
-        results = {name: array.copy() for name, array in results.items()}
     if len(group) == 1:
         answers[group[0]] = {name: results[name] for name in wanted[group[0]]}
         return

@@ -18,7 +18,7 @@ class EngineError(Exception):
     """A model cannot be loaded, or failed to run."""
 
 
-class InvalidInput(EngineError):  # noqa: N818 - the sender's fault, told apart from the engine's
+class InvalidInput(EngineError):
     """A request's tensors do not fit the model."""
 
 
@@ -31,7 +31,7 @@ class Engine(Protocol):
     outputs: tuple[TensorSpec, ...]
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        """Run the model once. The answers may be views that the next run overwrites."""
+        """Run the model once; the answers belong to the caller."""
         ...
 
 
