@@ -53,11 +53,11 @@ class WetreadError(Exception):
         return f"{where}{self.code}: {self.message}"
 
 
-class Rejected(WetreadError):  # noqa: N818 -- the contract fixes the name
+class Rejected(WetreadError):
     """The film is at fault; sending it again gives the same answer."""
 
 
-class Unavailable(WetreadError):  # noqa: N818 -- the contract fixes the name
+class Unavailable(WetreadError):
     """The server could not answer now: down, full, late, or its pipeline not loaded. Safe to send again."""
 
 

@@ -26,7 +26,7 @@ _IMAGECODECS = {
 }
 
 
-class CannotDraw(Exception):  # noqa: N818 -- a reason, not a failure of the reading
+class CannotDraw(Exception):
     """The film cannot be shown here, although the server read it."""
 
 

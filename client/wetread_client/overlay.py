@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["CannotDraw", "OverlayFolder", "draw"]
 
 LONGEST_SIDE = 1024
-# From clear through deep red and orange to pale yellow: reads as heat on gray, also for the colour-blind.
-_STOPS = np.array([[90, 0, 60], [190, 20, 40], [245, 110, 20], [255, 205, 60], [255, 250, 190]], np.float32)
-_STRONGEST_ALPHA = 0.62
+# From amber through orange and red to crimson: none of it looks like bone or consolidation, which are white.
+_STOPS = np.array([[255, 205, 40], [255, 150, 20], [245, 80, 20], [220, 20, 40], [175, 0, 70]], np.float32)
+_STRONGEST_ALPHA = 0.55
 
 
 class OverlayFolder:
@@ -83,7 +83,7 @@ def _caption(reading: Reading) -> list[str]:
 
 def _with_caption(picture: Image.Image, lines: list[str]) -> Image.Image:
     """Put the lines on a dark strip below the picture, so that they hide nothing of the film."""
-    height = 24
+    height = 28
     font = ImageFont.load_default(size=height * 2 // 3)
     wide = max(picture.width, 24 + round(max(font.getlength(line) for line in lines)))
     whole = Image.new("RGB", (wide, picture.height + height * len(lines) + height // 2), (18, 20, 24))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from pathlib import Path  # noqa: TC003 -- typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +21,7 @@ from wetread_client.errors import WetreadError
 from wetread_client.film_files import FilmFiles, find_films
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from wetread_client.reading import Reading
 
@@ -29,7 +30,9 @@ def read(
     paths: Annotated[list[Path], typer.Argument(help="Files, folders or DICOMDIRs; DICOM, PNG, JPEG or TIFF films.")],
     *,
     pipeline: Annotated[str, typer.Option(help="The pipeline that reads them.")] = "chest_xray",
-    url: Annotated[str, typer.Option(help="grpc[s]://host:port or http[s]://host:port.")] = "http://127.0.0.1:8000",
+    url: Annotated[
+        str, typer.Option(help="http://, https://, grpc:// or grpcs:// host:port.")
+    ] = "http://127.0.0.1:8000",
     ca: Annotated[Path | None, typer.Option(help="PEM file of the authorities to trust.", exists=True)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, as each is ready.")] = False,
     heatmap: Annotated[Path | None, typer.Option(help="Write a PNG of each film with its heatmap to a folder.")] = None,
@@ -139,31 +142,37 @@ def _print_table(results: Iterable[FilmResult], found: FilmFiles) -> int:
     ordered = [by_file[file] for file in found.files]
     readings = [(result.file, result.reading) for result in ordered if result.reading is not None]
     failures = [result for result in ordered if result.reading is None]
-    console = Console(soft_wrap=False)
+    root = _common_folder(found.files)
+    console = Console()
     if readings:
-        console.print(_readings_table(readings))
+        console.print(_readings_table(readings, root))
     if failures:
-        table = Table("file", "code", "reason", title="Not read", title_justify="left")
+        table = Table(title=f"Not read in {escape(str(root))}", title_justify="left")
+        table.add_column("file", overflow="fold")
+        table.add_column("code", no_wrap=True)
+        table.add_column("reason")
         for result in failures:
-            table.add_row(_escaped(result.file), *map(escape, error_of(result)))
+            table.add_row(_within(result.file, root), *map(escape, error_of(result)))
         console.print(table)
     skipped = f", {found.skipped} other files skipped" if found.skipped else ""
     console.print(f"{len(readings)} read, {len(failures)} not{skipped}. Not for clinical use.", highlight=False)
     return len(failures)
 
 
-def _readings_table(readings: list[tuple[Path, Reading]]) -> Table:
-    table = Table("file", "finding", title="Readings", title_justify="left")
+def _readings_table(readings: list[tuple[Path, Reading]], root: Path) -> Table:
+    table = Table(title=f"Read in {escape(str(root))}", title_justify="left")
+    table.add_column("file", overflow="fold")
+    table.add_column("finding")
     table.add_column("probability", justify="right")
     table.add_column("positive")
     table.add_column("novelty", justify="right")
     table.add_column("release", justify="right")
     table.add_column("ms", justify="right")
     for file, reading in readings:
-        unlike = " [yellow]unlike training films[/]" if reading.novelty > 1 else ""
+        unlike = "\n[yellow]unlike training films[/]" if reading.novelty > 1 else ""
         for finding in reading.findings:
             table.add_row(
-                _escaped(file),
+                _within(file, root),
                 escape(finding.label),
                 f"{finding.probability:.3f}",
                 "[bold red]yes[/]" if finding.positive else "no",
@@ -174,5 +183,10 @@ def _readings_table(readings: list[tuple[Path, Reading]]) -> Table:
     return table
 
 
-def _escaped(file: Path) -> str:
-    return escape(str(file))
+def _common_folder(files: Sequence[Path]) -> Path:
+    """Give the deepest folder that holds all files, so that the table need not repeat it."""
+    return Path(os.path.commonpath([file.absolute().parent for file in files]))
+
+
+def _within(file: Path, root: Path) -> str:
+    return escape(str(file.absolute().relative_to(root)))

@@ -22,7 +22,7 @@ _UNREGISTER_S = 2.0
 _PASSING = {Status.UNAVAILABLE.value, Status.DEADLINE_EXCEEDED.value, Status.CANCELLED.value}
 
 
-class _NotShared(Exception):  # noqa: N818 -- a turn of the road, not an error
+class _NotShared(Exception):
     """The server refuses regions, or there is no memory for one."""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,11 +39,13 @@ class StandIn:
 
     answer: Callable[[bytes], InferAnswer | Refusal] = mean_is_probability
     shares_memory: bool = True
+    port: int = 0
     films: list[bytes] = field(default_factory=list)
     headers: list[dict] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     regions: dict[str, tuple[str, int]] = field(default_factory=dict)
     connections: int = 0
+    open: set[socket.socket] = field(default_factory=set)
 
     def __enter__(self) -> Self:
         stand_in = self
@@ -49,8 +53,7 @@ class StandIn:
         class Handler(_Handler):
             server_state = stand_in
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
@@ -58,6 +61,9 @@ class StandIn:
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
+        for connection in list(self.open):  # a server that goes closes its connections
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
         self._thread.join()
 
@@ -69,6 +75,11 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.server_state.connections += 1
+        self.server_state.open.add(self.connection)
+
+    def finish(self) -> None:
+        super().finish()
+        self.server_state.open.discard(self.connection)
 
     def log_message(self, *_: object) -> None:
         pass
