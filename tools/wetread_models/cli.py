@@ -1,0 +1,145 @@
+"""`wetread model`: train the reference classifier, evaluate any classifier."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from wetread_models.artefacts import CLASSIFIER, POSTPROCESS
+from wetread_models.data import DataError, data_folder, list_films, split_patients
+
+if TYPE_CHECKING:
+    from wetread_models.evaluate import Evaluation
+    from wetread_models.train import Step, Trainer
+
+app = typer.Typer(
+    help="Train the reference classifier, or evaluate any classifier on labelled films.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_console = Console(stderr=True)
+_REPOSITORY = Path("model_repository")
+_LOG_EVERY = 10
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder with NORMAL and PNEUMONIA. Default: chest_xray in WETREAD_DATA.", show_default=False),
+]
+
+
+@app.command()
+def train(
+    data: DataOption = None,
+    repository: Annotated[Path, typer.Option(help="Triton model repository to write into.")] = _REPOSITORY,
+    work: Annotated[Path, typer.Option(help="Folder for checkpoints and the log.")] = Path("build/train"),
+    seed: Annotated[int, typer.Option(help="Seed of split, weights and augmentation.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs; each takes about two minutes on two cores.")] = 8,
+    batch: Annotated[int, typer.Option(min=2, help="Films a step.")] = 32,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in the work folder.")
+    ] = False,
+) -> None:
+    """Fine-tune EfficientNet-Lite0 on chest films and write everything that ships.
+
+    That is model.onnx, CARD.md, figures.json and synthetic_films.npz of the classifier, pipeline.json and novelty.npz
+    of the postprocessing.
+    """
+    try:
+        from wetread_models import finish as finishing  # noqa: PLC0415 -- `evaluate` does without torch
+        from wetread_models.train import Trainer, TrainingOptions  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        _fail(f"wetread model train needs the package {error.name}: pip install 'wetread[models]'")
+    folder = data or data_folder() / "chest_xray"
+    try:
+        split = split_patients(list_films(folder), seed)
+        _console.print(f"{folder}: {len(split.train)} films to train on, {len(split.held_out)} held out")
+        trainer = Trainer(split.train, TrainingOptions(seed=seed, epochs=epochs, batch=batch), work)
+        if resume and not trainer.resume():
+            _fail(f"{work / 'last.pt'} is missing: nothing to resume, leave --resume out")
+        checkpoint = _run(trainer)
+        figures = finishing.finish(
+            checkpoint, split, finishing.Places(repository), folder.parent / "dicom", _console.print
+        )
+    except DataError as error:
+        _fail(str(error))
+    _console.print(f"AUC of held-out patients {figures.auc_held_out}; see {repository / CLASSIFIER / 'CARD.md'}")
+
+
+def _run(trainer: Trainer) -> Path:
+    trainer.work.mkdir(parents=True, exist_ok=True)
+    with _bar("training") as progress, (trainer.work / "log.txt").open("a") as log:
+        task = progress.add_task("training", total=None)
+
+        def on_step(step: Step) -> None:
+            progress.update(task, completed=step.done, total=step.total)
+            if step.done % _LOG_EVERY == 0:
+                line = f"step {step.done}/{step.total} loss {step.loss:.4f} left {step.seconds_left / 60:.1f} min"
+                print(line, file=log, flush=True)
+
+        return trainer.run(on_step, lambda epoch, path: progress.console.print(f"epoch {epoch}: {path}"))
+
+
+@app.command()
+def evaluate(
+    data: DataOption = None,
+    model: Annotated[Path, typer.Option(help="model.onnx, or the folder that holds it.")] = _REPOSITORY
+    / CLASSIFIER
+    / "1",
+    card: Annotated[
+        Path, typer.Option(help="Folder with pipeline.json and novelty.npz: threshold, temperature, novelty.")
+    ] = _REPOSITORY / POSTPROCESS / "1",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Read a folder of labelled films and print AUC with its interval, sensitivity and specificity.
+
+    Any classifier will do that has the outputs LOGITS, ACTIVATION and FEATURES. Needs no torch.
+    """
+    try:
+        from wetread_models import evaluate as evaluation  # noqa: PLC0415 -- onnxruntime only when it is used
+    except ModuleNotFoundError as error:
+        _fail(f"wetread model evaluate needs the package {error.name}: pip install 'wetread[preprocess,release]'")
+    path = model / "model.onnx" if model.is_dir() else model
+    rules = card if card.is_dir() else card.parent
+    try:
+        with _bar("reading") as progress:
+            task = progress.add_task("reading", total=None)
+            result = evaluation.evaluate(
+                data or data_folder() / "chest_xray",
+                path,
+                rules,
+                lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    except DataError as error:
+        _fail(str(error))
+    if as_json:
+        print(json.dumps({"model": str(path), **asdict(result)}))
+    else:
+        Console().print(_table(result))
+
+
+def _table(result: Evaluation) -> Table:
+    table = Table("figure", "value", title=f"{result.label}: {result.films} films of {result.patients} patients")
+    table.add_row("AUC (95 % interval over patients)", str(result.auc))
+    table.add_row("sensitivity", f"{result.rates.sensitivity:.4f} ({result.rates.positives} films)")
+    table.add_row("specificity", f"{result.rates.specificity:.4f} ({result.rates.negatives} films)")
+    table.add_row("threshold, temperature", f"{result.threshold:.4f}, {result.temperature:.4f}")
+    table.add_row("share with NOVELTY above 1", f"{result.novel:.1%}")
+    return table
+
+
+def _bar(what: str) -> Progress:
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=_console, transient=True)
+
+
+def _fail(message: str) -> None:
+    _console.print(f"wetread model: {message}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)

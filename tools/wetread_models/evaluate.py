@@ -1,0 +1,107 @@
+"""Read a folder of labelled films with any model.onnx and pipeline.json, and count; needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+from wetread_postprocess import Pipeline, Postprocessor
+
+from wetread_models.calibrate import Interval, Rates, bootstrap_auc, rates
+from wetread_models.data import IMAGE_SIZE, DataError, as_image, list_films, read_pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+CHUNK = 8
+_GEOMETRY = f'{{"rows": {IMAGE_SIZE}, "columns": {IMAGE_SIZE}}}'.encode()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network says of n films."""
+
+    logits: npt.NDArray[np.float64]
+    """[n]"""
+    activation: Floats
+    """[n,7,7]"""
+    features: Floats
+    """[n,F]"""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one model on one folder."""
+
+    label: str
+    films: int
+    patients: int
+    auc: Interval
+    rates: Rates
+    threshold: float
+    temperature: float
+    novel: float
+    """Share of films whose NOVELTY is above 1."""
+
+
+class OnnxClassifier:
+    """model.onnx on the CPU."""
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        if not path.is_file():
+            raise DataError(f"{path} is missing: give the folder of a classifier version, or its model.onnx")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def outputs(self, pictures: npt.NDArray[np.uint8], progress: Callable[[int], None] = lambda _: None) -> Outputs:
+        """Outputs for films uint8 [n,224,224]; `progress` gets the number of films done."""
+        parts = []
+        for start in range(0, len(pictures), CHUNK):
+            chunk = as_image(pictures[start : start + CHUNK])
+            parts.append(self.session.run(["LOGITS", "ACTIVATION", "FEATURES"], {"IMAGE": chunk}))
+            progress(start + len(chunk))
+        logits, activation, features = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Outputs(logits[:, 0].astype(np.float64), activation[:, 0], features)
+
+
+def evaluate(
+    folder: Path, model: Path, card: Path, progress: Callable[[int, int], None] = lambda _done, _all: None
+) -> Evaluation:
+    """Read folder/{NORMAL,PNEUMONIA} with model.onnx and the rules of the folder `card`, and count.
+
+    Raises:
+        DataError: a folder or file is missing or is not what it should be.
+    """
+    for name in ("pipeline.json", "novelty.npz"):
+        if not (card / name).is_file():
+            raise DataError(f"{card / name} is missing: give the folder of a postprocess version")
+    postprocessor, rule = Postprocessor.load(card), Pipeline.load(card).findings[0]
+    films = list_films(folder, known_patients=False)
+    outputs = OnnxClassifier(model).outputs(read_pictures(films), lambda done: progress(done, len(films)))
+    readings = [
+        postprocessor.read(logits, activation, features, _GEOMETRY, with_heatmap=False)
+        for logits, activation, features in zip(
+            outputs.logits[:, None].astype(np.float32), outputs.activation[:, None], outputs.features, strict=True
+        )
+    ]
+    labels = np.array([film.label for film in films], dtype=np.int64)
+    patients = [film.patient for film in films]
+    probabilities = np.array([reading.probability[0] for reading in readings], dtype=np.float64)
+    return Evaluation(
+        rule.label,
+        len(films),
+        len(set(patients)),
+        bootstrap_auc(outputs.logits, labels, patients),
+        rates(probabilities, labels, rule.threshold),
+        rule.threshold,
+        rule.temperature,
+        float(np.mean([reading.novelty[0] > 1 for reading in readings])),
+    )
