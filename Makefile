@@ -1,0 +1,91 @@
+# Every verb a developer needs. `make help` lists them; each works alone on a fresh machine with Python 3.11 or 3.12.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first interpreter that runs and is of a supported version.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK = requirements/py$(shell $(BIN)/python -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
+PACKAGES := wetread_preprocess wetread_postprocess wetread_embedded wetread_client wetread_models wetread_bench
+ADAPTERS := preprocess_backend/model.py postprocess_backend/model.py embedded/backends/onnxruntime/model.py
+export WETREAD_DATA ?= $(wildcard $(abspath ../shared/data))
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.ready ## Virtual environment, locked packages, and a check that this machine can serve
+
+$(VENV)/.ready: pyproject.toml requirements/py311.txt requirements/py312.txt
+	@test -n "$(PYTHON)" || { echo "Wetread needs Python 3.11 or 3.12 on PATH (Debian: apt-get install python3.11-venv), or make PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv is missing (Debian: apt-get install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m wetread_embedded.preflight
+	@touch $@
+
+.PHONY: setup-models
+setup-models: $(VENV)/.models ## The models extra: torch (CPU build) and what training needs
+
+$(VENV)/.models: $(VENV)/.ready requirements/models.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/models.txt -c $(LOCK)
+	@touch $@
+
+.PHONY: setup-system
+setup-system: ## Debian packages of the system tests (root); what lacks them is skipped, saying so
+	@echo "nothing beyond Python is needed yet"
+
+.PHONY: demo
+demo: setup ## Serve, read synthetic films, print the table, write heatmap overlays to build/demo
+	$(BIN)/python -m wetread_bench.demo
+
+.PHONY: serve
+serve: setup ## Serve the pipelines on 127.0.0.1: HTTP 8000, gRPC 8001, metrics 8002
+	$(BIN)/wetread serve
+
+.PHONY: check
+check: setup lint types ## Lint, types and the fast tests, in under a minute
+	$(BIN)/python -m pytest -q -m "not triton and not slow" tests
+
+.PHONY: test
+test: setup ## All tests, with the real server
+	$(BIN)/python -m pytest tests
+
+.PHONY: lint
+lint: setup ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: setup ## Let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: setup ## mypy, strict
+	$(BIN)/mypy $(PACKAGES:%=-p %)
+	@for adapter in $(ADAPTERS); do $(BIN)/mypy $$adapter || exit 1; done
+
+.PHONY: bench
+bench: setup ## Benchmarks on this machine, to build/bench (keep it idle)
+	$(BIN)/wetread bench films
+
+.PHONY: train
+train: setup-models ## Train the reference classifier from $$WETREAD_DATA (about an hour on two cores)
+	$(BIN)/wetread model train
+
+.PHONY: lock
+lock: setup ## Resolve the locked requirements anew (needs uv)
+	@for v in 11 12; do \
+	  uv pip compile --quiet --python-version 3.$$v --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --extra embedded --extra client --extra release --extra bench --extra dev pyproject.toml -o requirements/py3$$v.txt; \
+	  uv pip compile --quiet --python-version 3.$$v --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --extra preprocess pyproject.toml -o requirements/preprocess-py3$$v.txt; done
+
+.PHONY: clean
+clean: ## Remove the virtual environment and everything built
+	rm -rf $(VENV) build
