@@ -1,11 +1,13 @@
 """Typed access to a dataset's attributes, with errors that name the attribute."""
 
+import functools
 import math
 from typing import Any
 
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 
 from wetread_preprocess.errors import InvalidDicom
 
@@ -28,6 +30,12 @@ def attribute_name(keyword: str) -> str:
     return f"{dictionary_description(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
+@functools.lru_cache(maxsize=256)
+def _tag(keyword: str) -> BaseTag:
+    """The tag of a keyword, looked up once: a film asks for thirty, and most are absent."""
+    return Tag(keyword)
+
+
 class Attributes:
     """Reads one dataset's values by keyword.
 
@@ -47,8 +55,9 @@ class Attributes:
 
     def raw(self, keyword: str) -> Any:
         """The value as pydicom gives it, or None when absent."""
+        tag = _tag(keyword)
         try:
-            return self._dataset.get(keyword)
+            return self._dataset[tag].value if tag in self._dataset else None
         except _VALUE_ERRORS as error:
             raise InvalidDicom(f"{attribute_name(keyword)} is malformed") from error
 
@@ -73,8 +82,8 @@ class Attributes:
 
     def floats(self, keyword: str) -> tuple[float, ...]:
         """All finite values of a decimal attribute, empty when absent."""
+        value = self.raw(keyword)
         try:
-            value = self._dataset.get(keyword)
             values = value if isinstance(value, MultiValue | list | tuple) else () if value in (None, "") else (value,)
             numbers = tuple(float(each) for each in values)
         except _VALUE_ERRORS as error:
@@ -93,8 +102,8 @@ class Attributes:
 
         A value of another type than a sequence counts as malformed.
         """
+        value = self.raw(keyword)
         try:
-            value = self._dataset.get(keyword)
             return tuple(value) if value is not None else ()
         except _VALUE_ERRORS as error:
             raise InvalidDicom(f"{attribute_name(keyword)} is malformed") from error

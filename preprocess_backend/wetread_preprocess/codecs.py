@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.encaps import generate_fragments
 
 from wetread_preprocess.codestream import Codestream, read_codestream, reduction
 from wetread_preprocess.errors import ImageError, InvalidDicom, UnsupportedImage
@@ -57,21 +56,27 @@ _ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
 _DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
 
 
-def first_frame(pixels: memoryview) -> bytes:
-    """The bytes of an encapsulated image's single frame (PS3.5 A.4): its fragments, end to end.
+def first_frame(pixels: memoryview) -> list[memoryview]:
+    """The fragments of an encapsulated image's single frame (PS3.5 A.4), as views: end to end they are the frame.
 
     Raises:
         InvalidDicom: the items are malformed or cut short.
     """
-    if bytes(pixels[:4]) != _ITEM:
-        raise InvalidDicom("Pixel Data (7FE0,0010) is encapsulated and does not start with its offset table's item")
-    try:
-        fragments = list(generate_fragments(bytes(pixels)))[1:]
-    except (ValueError, struct.error, EOFError) as error:
-        raise InvalidDicom("the items of Pixel Data (7FE0,0010) are malformed or cut short") from error
-    if not fragments:
+    items = []
+    at = 0
+    while at + 8 <= len(pixels):
+        tag, (length,) = bytes(pixels[at : at + 4]), struct.unpack_from("<I", pixels, at + 4)
+        if tag == _SEQUENCE_END:
+            break
+        at += 8
+        if tag != _ITEM or at + length > len(pixels):
+            raise InvalidDicom("the items of Pixel Data (7FE0,0010) are malformed or cut short")
+        items.append(pixels[at : at + length])
+        at += length
+    # The first item is the offset table; a single frame needs none.
+    if sum(map(len, items[1:])) == 0:
         raise InvalidDicom("Pixel Data (7FE0,0010) is encapsulated and holds no frame")
-    return b"".join(fragments)
+    return items[1:]
 
 
 def decode(job: Job, frame: bytes, shelf: Shelf) -> Samples:
@@ -194,7 +199,7 @@ def _jpeg_2000(job: Job, frame: bytes, shelf: Shelf) -> Samples:
         )
     wraps = fmt.signed and not stream.signed  # negative values sit above positive ones: no average is right
     levels = 0 if wraps else reduction(stream, job.size, job.reduce_from)
-    image = Image.open(io.BytesIO(frame[stream.start :]))
+    image = Image.open(io.BytesIO(frame[stream.start :] if stream.start else frame))
     image.reduce = levels  # type: ignore[method-assign, assignment]  # Pillow's JPEG 2000 plugin documents it as settable
     image.load()
     decoded: Frame = np.asarray(image)

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from wetread_preprocess.codecs import Job
@@ -36,8 +36,8 @@ class Sandbox:
         self._limits = limits
         self._child: _Child | None = None
 
-    def decode(self, job: Job, frame: bytes) -> FloatImage:
-        """Decode `frame` and area-average it to `job.size`.
+    def decode(self, job: Job, frame: Sequence[memoryview]) -> FloatImage:
+        """Decode `frame`, given in fragments, and area-average it to `job.size`.
 
         Returns:
             float32 [rows, columns], stored values, NaN where all is padding.
@@ -99,11 +99,15 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def decode(self, job: Job, frame: bytes) -> FloatImage:
-        self._make_room(FRAME_AT + len(frame))
-        self._memory[FRAME_AT : FRAME_AT + len(frame)] = frame
+    def decode(self, job: Job, frame: Sequence[memoryview]) -> FloatImage:
+        size = sum(map(len, frame))
+        self._make_room(FRAME_AT + size)
+        at = FRAME_AT
+        for fragment in frame:
+            self._memory[at : at + len(fragment)] = fragment
+            at += len(fragment)
         self._connection.settimeout(self._timeout_s)
-        self._connection.sendall(Request(job, len(frame), len(self._memory)).encode())
+        self._connection.sendall(Request(job, size, len(self._memory)).encode())
         raise_answer(self._receive())
         with memoryview(self._memory) as view:
             return shrunk_at(view, job.size).copy()
