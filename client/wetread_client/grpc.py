@@ -29,6 +29,7 @@ class GrpcTransport:
         except ImportError as error:
             raise ImportError("gRPC needs tritonclient: pip install 'wetread[client]'", name=error.name) from error
         self._failure: Any = importlib.import_module("tritonclient.utils").InferenceServerException
+        self._closed = False
         self._where = f"{endpoint.scheme}://{endpoint.netloc}"
         self._client = self._triton.InferenceServerClient(
             endpoint.netloc, ssl=endpoint.is_encrypted, root_certificates=None if ca is None else str(ca)
@@ -75,6 +76,7 @@ class GrpcTransport:
 
     def close(self) -> None:
         """Close the connection."""
+        self._closed = True
         self._client.close()
 
     def _probe(self, method: str, timeout_s: float, *arguments: str) -> bool:
@@ -84,6 +86,8 @@ class GrpcTransport:
             return False
 
     def _call(self, method: str, *arguments: object, timeout_s: float, **named: object) -> Any:
+        if self._closed:
+            raise Unavailable(Status.CANCELLED.value, "the client is closed")
         if timeout_s <= 0:
             raise Unavailable(Status.DEADLINE_EXCEEDED.value, f"no answer from {self._where} in time")
         try:

@@ -147,12 +147,12 @@ def _print_table(results: Iterable[FilmResult], found: FilmFiles) -> int:
     if readings:
         console.print(_readings_table(readings, root))
     if failures:
-        table = Table(title=f"Not read in {escape(str(root))}", title_justify="left")
+        table = Table(title=f"Not read in {_shown(str(root))}", title_justify="left")
         table.add_column("file", overflow="fold")
         table.add_column("code", no_wrap=True)
         table.add_column("reason")
         for result in failures:
-            table.add_row(_within(result.file, root), *map(escape, error_of(result)))
+            table.add_row(_within(result.file, root), *map(_shown, error_of(result)))
         console.print(table)
     skipped = f", {found.skipped} other files skipped" if found.skipped else ""
     console.print(f"{len(readings)} read, {len(failures)} not{skipped}. Not for clinical use.", highlight=False)
@@ -160,7 +160,7 @@ def _print_table(results: Iterable[FilmResult], found: FilmFiles) -> int:
 
 
 def _readings_table(readings: list[tuple[Path, Reading]], root: Path) -> Table:
-    table = Table(title=f"Read in {escape(str(root))}", title_justify="left")
+    table = Table(title=f"Read in {_shown(str(root))}", title_justify="left")
     table.add_column("file", overflow="fold")
     table.add_column("finding")
     table.add_column("probability", justify="right")
@@ -173,7 +173,7 @@ def _readings_table(readings: list[tuple[Path, Reading]], root: Path) -> Table:
         for finding in reading.findings:
             table.add_row(
                 _within(file, root),
-                escape(finding.label),
+                _shown(finding.label),
                 f"{finding.probability:.3f}",
                 "[bold red]yes[/]" if finding.positive else "no",
                 f"{reading.novelty:.2f}{unlike}",
@@ -189,4 +189,9 @@ def _common_folder(files: Sequence[Path]) -> Path:
 
 
 def _within(file: Path, root: Path) -> str:
-    return escape(str(file.absolute().relative_to(root)))
+    return _shown(str(file.absolute().relative_to(root)))
+
+
+def _shown(text: str) -> str:
+    """Make text safe for the terminal: names and reasons may quote a hostile file, escape sequences and all."""
+    return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
