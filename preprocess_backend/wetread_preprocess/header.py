@@ -79,7 +79,7 @@ def _parse_plain(view: memoryview) -> ParsedFile:
 
 def _is_bare_dataset(view: memoryview) -> bool:
     """Whether the file starts with a dataset instead of PS3.10's preamble, as old archives write them."""
-    return bytes(view[128:132]) != b"DICM" and bytes(view[0:2]) in (b"\x02\x00", b"\x08\x00")
+    return bytes(view[128:132]) != b"DICM" and bytes(view[0:2]) in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
 def _big_endian(dataset: FileDataset) -> bool:
@@ -124,8 +124,13 @@ def _locate(view: memoryview, dataset: FileDataset, start: int) -> ParsedFile:
 
 
 def _is_deflated(view: memoryview) -> bool:
-    # The UID stands in the file meta group, which comes first and is short.
-    return DeflatedExplicitVRLittleEndian.encode() + b"\x00" in bytes(view[:2048]) and bytes(view[128:132]) == b"DICM"
+    # The UID stands in the file meta group, which comes first, is short and always explicit little endian.
+    head = bytes(view[:2048])
+    at = head.find(b"\x02\x00\x10\x00UI", 132)
+    if head[128:132] != b"DICM" or at < 0:
+        return False
+    length = int.from_bytes(head[at + 6 : at + 8], "little")
+    return head[at + 8 : at + 8 + length].rstrip(b"\x00 ") == DeflatedExplicitVRLittleEndian.encode()
 
 
 def _parse_deflated(view: memoryview, max_inflated_bytes: int) -> ParsedFile:

@@ -152,8 +152,8 @@ def padding_mask(
 def shrink(samples: Samples, size: tuple[int, int]) -> FloatImage:
     """Area-average to `size` (rows, columns), stretched; stored values, NaN where all is padding.
 
-    Halving as long as both sides stay even and large enough runs at memory speed; a fractional area filter does
-    the rest on a few thousand pixels.
+    Halving runs at memory speed; a fractional area filter does the rest on fewer pixels. It still has two to four
+    pixels for each of the target's: where halving went all the way, the pixels at the seams would count twice.
     """
     if samples.padding is None:
         values = _reduce(samples.values, size, samples.low_band)
@@ -195,7 +195,7 @@ def _low_band_weights(count: int, target: int, extent: float, levels: int) -> Fl
 def _area(image: npt.NDArray[np.generic], size: tuple[int, int]) -> FloatImage:
     rows, columns = size
     height, width = image.shape
-    while not (height % 2 or width % 2) and height >= 2 * rows and width >= 2 * columns:
+    while not (height % 2 or width % 2) and height >= 4 * rows and width >= 4 * columns:
         height, width = height // 2, width // 2
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     small: FloatImage = image.astype(np.float32)
