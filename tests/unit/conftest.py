@@ -1,0 +1,28 @@
+"""The recipe that is shipped, and one preprocessor for all unit tests."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from wetread_preprocess import FilmPreprocessor, Recipe
+
+RECIPE_FOLDER = Path(__file__).parents[2] / "model_repository" / "chest_xray_preprocess" / "1"
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    return Recipe.load(RECIPE_FOLDER)
+
+
+@pytest.fixture(scope="session")
+def preprocessor() -> Iterator[FilmPreprocessor]:
+    with FilmPreprocessor.load(RECIPE_FOLDER) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def slice_preprocessor(recipe) -> Iterator[FilmPreprocessor]:
+    """Reads CT and MR slices as if they were films."""
+    with FilmPreprocessor(dataclasses.replace(recipe, modalities=recipe.modalities | {"CT", "MR"})) as made:
+        yield made
