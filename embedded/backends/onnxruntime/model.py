@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
-from wetread_onnx import EngineError, InvalidInput, ModelSpec, execute, load_engine
+from wetread_onnx import EngineError, InvalidInput, ModelSpec, Tensors, execute, load_engine
 
 
 class TritonPythonModel:
@@ -26,7 +26,7 @@ class TritonPythonModel:
         return [respond(answer) for answer in execute(self.engine, self.spec, inputs, wanted)]
 
 
-def respond(answer: dict[str, object] | EngineError) -> pb_utils.InferenceResponse:
+def respond(answer: Tensors | EngineError) -> pb_utils.InferenceResponse:
     """Turn one answer or error into Triton's."""
     if isinstance(answer, EngineError):
         code = pb_utils.TritonError.INVALID_ARG if isinstance(answer, InvalidInput) else pb_utils.TritonError.INTERNAL

@@ -1,7 +1,7 @@
 """Runs ONNX models of any inputs and outputs on a CPU, for the backend beside it; never imports Triton."""
 
-from wetread_onnx.batching import execute
+from wetread_onnx.batching import Tensors, execute
 from wetread_onnx.engines import Engine, EngineError, InvalidInput, load_engine
 from wetread_onnx.spec import ModelSpec, TensorSpec
 
-__all__ = ["Engine", "EngineError", "InvalidInput", "ModelSpec", "TensorSpec", "execute", "load_engine"]
+__all__ = ["Engine", "EngineError", "InvalidInput", "ModelSpec", "TensorSpec", "Tensors", "execute", "load_engine"]

@@ -72,13 +72,14 @@ class OpenVinoEngine:
             request = self._by_rows[rows]
             for name, array in inputs.items():
                 request.set_tensor(name, ov.Tensor(array[start : start + rows], shared_memory=True))
-            for name in outputs:
-                if name not in answers:
-                    own = request.get_tensor(name)
-                    answers[name] = np.empty((total, *own.shape[1:]), own.element_type.to_dtype())
-                request.set_tensor(name, ov.Tensor(answers[name][start : start + rows], shared_memory=True))
+            for tensor in self.outputs:  # wanted or not: one left alone would still write to its last answer's memory
+                if tensor.name not in answers:
+                    shape = request.get_tensor(tensor.name).shape
+                    answers[tensor.name] = np.empty((total, *shape[1:]), tensor.dtype)
+                answer = answers[tensor.name][start : start + rows]
+                request.set_tensor(tensor.name, ov.Tensor(answer, shared_memory=True))
             request.infer()
-        return answers
+        return {name: answers[name] for name in outputs}
 
     def _has_fixed_outputs(self, request: ov.InferRequest, rows: int) -> bool:
         shapes = [port.get_partial_shape() for port in request.model_outputs]
