@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -147,7 +148,7 @@ def _print_table(results: Iterable[FilmResult], found: FilmFiles) -> int:
     if readings:
         console.print(_readings_table(readings, root))
     if failures:
-        table = Table(title=f"Not read in {_shown(str(root))}", title_justify="left")
+        table = Table(title=f"Not read in {_shown(str(root))}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         table.add_column("file", overflow="fold")
         table.add_column("code", no_wrap=True)
         table.add_column("reason")
@@ -160,7 +161,7 @@ def _print_table(results: Iterable[FilmResult], found: FilmFiles) -> int:
 
 
 def _readings_table(readings: list[tuple[Path, Reading]], root: Path) -> Table:
-    table = Table(title=f"Read in {_shown(str(root))}", title_justify="left")
+    table = Table(title=f"Read in {_shown(str(root))}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("file", overflow="fold")
     table.add_column("finding")
     table.add_column("probability", justify="right")

@@ -15,6 +15,7 @@ import numpy as np
 from wetread_client.fake import fake_answer
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from wetread_client.transport import InferAnswer
@@ -40,6 +41,7 @@ class StandIn:
     answer: Callable[[bytes], InferAnswer | Refusal] = mean_is_probability
     shares_memory: bool = True
     port: int = 0
+    tls: ssl.SSLContext | None = None
     films: list[bytes] = field(default_factory=list)
     headers: list[dict] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -54,7 +56,9 @@ class StandIn:
             server_state = stand_in
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if self.tls:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
         return self
