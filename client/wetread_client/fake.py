@@ -72,7 +72,7 @@ class FakeTransport:
         self.closed = True
 
 
-def fake_card(labels: Sequence[str] = ("pneumonia",), pipeline: str = "chest_xray") -> bytes:
+def fake_card(labels: Sequence[str] = ("finding",), pipeline: str = "chest_xray") -> bytes:
     """Give CARD's bytes for findings of these labels; codes and numbers are made up."""
     findings = [
         {

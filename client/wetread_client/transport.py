@@ -36,7 +36,7 @@ class FilePayload:
 
     def view(self) -> memoryview:
         """Give the file's bytes."""
-        buffer = memoryview(np.empty(self.size, np.uint8))  # a bytearray would be filled with zeros first
+        buffer = np.empty(self.size, np.uint8).data  # a bytearray would be filled with zeros first
         self.copy_into(buffer)
         return buffer
 

@@ -43,8 +43,8 @@ def test_a_reading_carries_what_the_server_said_under_the_cards_labels():
     client, transport = client_of([fake_answer([0.75], release=7, novelty=1.5, warnings=["cropped"])])
     reading = client.read(FILM)
     (finding,) = reading.findings
-    assert (finding.label, finding.probability, finding.positive) == ("pneumonia", 0.75, True)
-    assert finding.codes[0].value == "PNEUMONIA"
+    assert (finding.label, finding.probability, finding.positive) == ("finding", 0.75, True)
+    assert finding.codes[0].value == "FINDING"
     assert (reading.pipeline, reading.release, reading.novelty) == ("chest_xray", 7, 1.5)
     assert reading.heatmap is not None
     assert (reading.heatmap.shape, reading.heatmap.dtype) == ((1, 224, 224), np.uint8)
@@ -77,12 +77,12 @@ def test_the_card_is_asked_for_once_a_release():
 def test_an_answer_of_a_new_release_is_never_labelled_with_the_old_table():
     old, new = fake_answer([0.1], release=1), fake_answer([0.9], release=2, card=fake_card(["effusion"]))
     client, transport = client_of([old, new, new, old])
-    assert client.read(FILM).findings[0].label == "pneumonia"
+    assert client.read(FILM).findings[0].label == "finding"
     reading = client.read(FILM)
     assert (reading.release, reading.findings[0].label) == (2, "effusion")
     assert ["CARD" in request.outputs for request in transport.requests] == [True, False, True]
     back = client.read(FILM)
-    assert (back.release, back.findings[0].label) == (1, "pneumonia")
+    assert (back.release, back.findings[0].label) == (1, "finding")
 
 
 def test_a_release_that_changes_between_answer_and_card_is_taken_whole_from_the_second_answer():
