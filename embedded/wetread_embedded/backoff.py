@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
+AT_ONCE = 3
 FIRST_S = 0.5
 LONGEST_S = 30.0
-QUIET_S = 20.0
+QUIET_S = 10.0
 
 
 @dataclass
 class Backoff:
-    """One model's waits: none after a quiet time, then 0.5 s, doubled up to 30 s at each death soon after a heal."""
+    """One model's waits: none for three deaths, then 0.5 s, doubled up to 30 s; a quiet time forgets all."""
 
     deaths: int = 0
     last_heal: float = float("-inf")
@@ -17,5 +18,5 @@ class Backoff:
 
     def next_wait_s(self, now: float) -> float:
         """Return the wait that a death at time `now` (monotonic seconds) calls for, and count the death."""
-        self.deaths = self.deaths + 1 if now - self.last_heal < QUIET_S else 0
-        return 0.0 if self.deaths == 0 else min(FIRST_S * 2.0 ** (self.deaths - 1), LONGEST_S)
+        self.deaths = self.deaths + 1 if now - self.last_heal < QUIET_S else 1
+        return 0.0 if self.deaths <= AT_ONCE else min(FIRST_S * 2.0 ** (self.deaths - AT_ONCE - 1), LONGEST_S)

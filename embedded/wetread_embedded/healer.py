@@ -74,6 +74,11 @@ class Healer:
         self._selector.register(self._wake_fd, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name="healer", daemon=True)
 
+    @property
+    def watched_pids(self) -> list[int]:
+        """The process ids whose death is noticed at once."""
+        return list(self._watched)
+
     def start(self) -> None:
         """Begin to watch."""
         self._rescan()

@@ -70,6 +70,16 @@ class EmbeddedTriton:
         return self._running.pid
 
     @property
+    def rest(self) -> Rest:
+        """The calls that load models and ask for readiness."""
+        return Rest(self._reachable_host, self.ports[0])
+
+    @property
+    def watched_pids(self) -> list[int]:
+        """The process ids whose death the healer notices at once."""
+        return self._healer.watched_pids if self._healer is not None else []
+
+    @property
     def is_running(self) -> bool:
         """Whether the server's process lives."""
         return self._process is not None and self._process.exit_code is None
@@ -135,7 +145,7 @@ class EmbeddedTriton:
 
     def _start_healer(self, store: Store) -> Healer:
         healer = Healer(
-            Rest(self._reachable_host, self.ports[0]),
+            self.rest,
             store,
             canary_interval_s=self.config.canary_interval_s,
             load_timeout_s=self.config.startup_timeout_s,
@@ -168,7 +178,7 @@ class EmbeddedTriton:
             raise
 
     def _await_ready(self, process: ServerProcess) -> None:
-        rest = Rest(self._reachable_host, self.ports[0])
+        rest = self.rest
         deadline = time.monotonic() + self.config.startup_timeout_s
         waiting = list(self.pipelines)
         while waiting:

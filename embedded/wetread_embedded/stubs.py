@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import select
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+GONE_WITHIN_S = 5.0  # a killed process lives on only while the kernel itself is stuck in it
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,15 @@ def parse(cmdline: bytes, pid: int, prefix: str) -> Stub | None:
 
 
 def kill(prefix: str) -> list[int]:
-    """Kill the stubs that outlived their server; return their process ids."""
+    """Kill the stubs that outlived their server, wait until they are gone, and return their process ids."""
     killed = []
     for stub in find(prefix):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(stub.pid, signal.SIGKILL)
+            fd = os.pidfd_open(stub.pid)
+            try:
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+                select.select([fd], [], [], GONE_WITHIN_S)
+            finally:
+                os.close(fd)
             killed.append(stub.pid)
     return killed

@@ -1,0 +1,178 @@
+"""The embedded server: serves, batches, says why it does not start, stops without a trace."""
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.utils
+from tiny_repository import ECHO, infer, seconds, wait_for
+from wetread_embedded import EmbeddedTriton, ServerConfig
+from wetread_embedded.errors import PortInUse, StartFailed, StoreInUse
+
+pytestmark = pytest.mark.triton
+
+SHM = Path("/dev/shm")
+
+
+def processes_of(server: EmbeddedTriton) -> list[int]:
+    return [server.pid, *(pid for pids in server.stub_pids().values() for pid in pids)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_the_pipelines_of_this_checkout_are_served_by_two_models_of_ours_and_one_stand_in(server):
+    assert "chest_xray" in server.pipelines
+    assert {"chest_xray_preprocess", "chest_xray_classifier", "chest_xray_postprocess"} <= set(server.stub_pids())
+
+
+def test_requests_of_mixed_batch_sizes_get_their_own_rows_back(tiny):
+    tiny.add_scale("scale", dims="-1, 3", more="dynamic_batching { max_queue_delay_microseconds: 20000 }")
+    path = tiny.root / "model_repository" / "scale_model" / "config.pbtxt"
+    path.write_text(path.read_text().replace("dynamic_batching { }", "", 1))
+    inputs = [np.full((1 + n % 4, 2 + n % 2, 3), n, np.float32) for n in range(40)]
+    with EmbeddedTriton(tiny.config()) as server, ThreadPoolExecutor(8) as pool:
+        for x, y in zip(inputs, pool.map(lambda x: infer(server, "scale", x), inputs), strict=True):
+            np.testing.assert_array_equal(y, 2 * x)
+
+
+def test_a_shape_that_config_allows_and_the_model_does_not_is_the_senders_fault(tiny):
+    tiny.add_scale("scale", dims="-1, 3")
+    config = tiny.root / "model_repository" / "scale_model" / "config.pbtxt"
+    config.write_text(config.read_text().replace("-1, 3", "-1"))
+    (tiny.root / "ensembles" / "scale" / "config.pbtxt").write_text(
+        (tiny.root / "ensembles" / "scale" / "config.pbtxt").read_text().replace("-1, 3", "-1")
+    )
+    with EmbeddedTriton(tiny.config()) as server:
+        with pytest.raises(tritonclient.utils.InferenceServerException) as refused:
+            infer(server, "scale", np.zeros((1, 3), np.float32))
+        assert refused.value.status() == "400"
+        assert "X has shape [1, 3], the model wants [-1, -1, -1]" in refused.value.message()
+
+
+def test_a_warm_up_runs_before_the_pipeline_is_ready(tiny):
+    warm_up = (
+        "model_warmup [ { name: 'eight' batch_size: 8 inputs { key: 'X' value "
+        "{ data_type: TYPE_FP32 dims: [ 5 ] zero_data: true } } } ]"
+    )
+    tiny.add_scale("scale", instances=2, more=warm_up)
+    with EmbeddedTriton(tiny.config()) as server:
+        assert infer(server, "scale", np.ones((1, 5), np.float32)).tolist() == [[2.0] * 5]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda version: (version / "model.onnx").write_bytes(b"no model"), "model.onnx"),
+        (lambda version: (version / "model.onnx").unlink(), "model.onnx is missing"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_named_with_the_reason(tiny, spoil, reason):
+    tiny.add_scale("scale")
+    spoil(tiny.root / "model_repository" / "scale_model" / "1")
+    with pytest.raises(StartFailed, match=r"scale_model: ") as failed, EmbeddedTriton(tiny.config()):
+        pass
+    assert reason in str(failed.value)
+    assert "At:" not in str(failed.value)
+
+
+def test_a_python_model_that_raises_while_loading_is_named_with_the_reason(tiny):
+    tiny.add_python(
+        "echo",
+        ECHO.replace(
+            "def execute", "def initialize(self, args):\n    raise ValueError('no recipe')\n\n        def execute", 1
+        ).replace("\n    raise", "\n            raise"),
+    )
+    with pytest.raises(StartFailed, match=r"echo_model: .*no recipe"), EmbeddedTriton(tiny.config()):
+        pass
+
+
+def test_the_stop_leaves_no_process_and_no_shared_memory(tiny):
+    tiny.add_python("echo", instances=2)
+    with EmbeddedTriton(tiny.config()) as server:
+        infer(server, "echo", seconds(0))
+        pids = processes_of(server)
+        assert len(pids) == 3
+        own = set(SHM.glob(f"{server._store.prefix}*"))
+        assert own
+    assert not [region for region in own if region.exists()]
+    assert not [pid for pid in pids if is_alive(pid)]
+
+
+def test_a_killed_server_leaves_nothing_after_the_stop(tiny):
+    tiny.add_python("echo")
+    with EmbeddedTriton(tiny.config()) as server:
+        pids = processes_of(server)
+        own = set(SHM.glob(f"{server._store.prefix}*"))
+        assert own
+        os.kill(server.pid, signal.SIGKILL)
+        assert server.wait(30)
+        assert not server.is_running
+    assert not [region for region in own if region.exists()]
+    assert not [pid for pid in pids if is_alive(pid)]
+
+
+def test_two_servers_do_not_disturb_each_other(tiny, tmp_path):
+    tiny.add_python("echo")
+    with EmbeddedTriton(tiny.config()) as one:
+        with EmbeddedTriton(tiny.config(store=tmp_path / "other")) as other:
+            assert set(one.ports).isdisjoint(other.ports)
+            assert set(processes_of(one)).isdisjoint(processes_of(other))
+        assert infer(one, "echo", seconds(0)).tolist() == [[0.0]]
+        assert one.heals == []
+
+
+def test_a_store_in_use_is_refused_naming_the_process(tiny):
+    tiny.add_python("echo")
+    with (
+        EmbeddedTriton(tiny.config()),
+        pytest.raises(StoreInUse, match=f"process {os.getpid()} uses"),
+        EmbeddedTriton(tiny.config()),
+    ):
+        pass
+
+
+def test_a_port_in_use_is_named(tiny, tmp_path):
+    tiny.add_python("echo")
+    with EmbeddedTriton(tiny.config()) as server:
+        taken = ServerConfig(server.ports[0], 0, 0, root=tiny.root, store=tmp_path / "other")
+        with pytest.raises(PortInUse, match=str(server.ports[0])), EmbeddedTriton(taken):
+            pass
+
+
+def test_the_server_ends_with_a_starter_that_was_killed_and_the_store_is_free_again(tiny):
+    tiny.add_python("echo")
+    code = (
+        "import sys, time; from pathlib import Path; from wetread_embedded import *\n"
+        "with EmbeddedTriton(ServerConfig.on_free_ports(root=Path(sys.argv[1]))) as s:\n"
+        "    print(s.pid, flush=True); time.sleep(600)"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", code, str(tiny.root)], stdout=subprocess.PIPE, text=True)
+    pid = int(starter.stdout.readline())
+    own = set(SHM.glob(f"wetread_{starter.pid}_*"))
+    assert own
+    starter.kill()
+    starter.communicate()
+    assert wait_for(lambda: not is_alive(pid))
+    with EmbeddedTriton(tiny.config()) as server:
+        assert infer(server, "echo", seconds(0)).tolist() == [[0.0]]
+    assert not [region for region in own if region.exists()]
+
+
+def test_the_log_reaches_the_file_and_the_listener(tiny, tmp_path):
+    tiny.add_python("echo")
+    lines = []
+    with EmbeddedTriton(tiny.config(log_file=tmp_path / "the.log", on_log=lines.append)):
+        pass
+    assert any("Started HTTPService" in line for line in lines)
+    assert (tmp_path / "the.log").read_text().splitlines() == lines
