@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import ssl
 import threading
 import time
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from wetread_client.errors import ServerError, Status, Unavailable, WetreadError, status_of_http, translate
 from wetread_client.kserve import parse_answer, parse_error, parse_versions, request_header
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from wetread_client.endpoint import Endpoint
 
+_ANSWER_BYTES = 1 << 17  # a heatmap, a card and notes
 _STALE = (BrokenPipeError, ConnectionResetError, RemoteDisconnected)
 
 
@@ -30,6 +32,21 @@ class HttpAnswer:
     status: int
     header_length: int | None
     body: bytes
+
+
+class _Reader(io.BufferedReader):
+    """A connection's answers; large enough for a whole one, so that most take a single system call."""
+
+    def makefile(self, _mode: str) -> _Reader:
+        """Pass for a socket, of which HTTPResponse wants nothing else."""
+        return self
+
+    def close(self) -> None:
+        """Stay open: HTTPResponse closes its file after each answer, and the next comes from here."""
+
+    def end(self) -> None:
+        """Close for good."""
+        super().close()
 
 
 class _Connection:
@@ -43,6 +60,7 @@ class _Connection:
         except BaseException:
             plain.close()
             raise
+        self._reader = _Reader(self._socket.makefile("rb", buffering=0), _ANSWER_BYTES)
         self.requests = 0
 
     def exchange(self, head: bytes, body: memoryview | None, method: str, deadline: float) -> tuple[HttpAnswer, bool]:
@@ -54,10 +72,10 @@ class _Connection:
             if body is not None:
                 self._allow(deadline)
                 self._socket.sendall(body)
+                self._allow(deadline)
         except BrokenPipeError:
             pass  # a proxy that refuses a body answers before it has read it: that answer says why
-        self._allow(deadline)
-        response = HTTPResponse(self._socket, method=method)
+        response = HTTPResponse(cast("socket.socket", self._reader), method=method)
         try:
             response.begin()
             length = response.getheader("Inference-Header-Content-Length")
@@ -67,6 +85,7 @@ class _Connection:
             response.close()
 
     def close(self) -> None:
+        self._reader.end()
         self._socket.close()
 
     def _allow(self, deadline: float) -> None:

@@ -126,15 +126,20 @@ class SharedMemoryTransport:
         region.registered = True
 
 
-def _drop(region: Region, control: ControlTransport) -> None:
-    """Make the server forget the region, then remove it; a server that is gone has forgotten it already."""
-    if region.registered:
-        with contextlib.suppress(WetreadError):
+def _drop(region: Region, control: ControlTransport, *, tell: bool = True) -> bool:
+    """Make the server forget the region, then remove it; False when there was no answer from the server."""
+    answered = True
+    if region.registered and tell:
+        try:
             control.unregister_region(region.name, _UNREGISTER_S)
+        except WetreadError as error:  # a server that is gone has forgotten the region already
+            answered = error.code not in _PASSING
     region.close()
+    return answered
 
 
 def _close(pool: RegionPool, control: ControlTransport) -> None:
+    answers = True  # a server that hangs is waited for once, not once a region
     for region in pool.close():
-        _drop(region, control)
+        answers = _drop(region, control, tell=answers) and answers
     control.close()

@@ -173,6 +173,28 @@ def test_a_region_whose_request_ran_out_of_time_is_not_used_for_the_next_film(st
     assert not our_regions()
 
 
+def test_closing_waits_once_for_a_server_that_hangs_and_still_removes_every_region(stand_in, monkeypatch):
+    told = []
+
+    def hang(self, name, timeout_s):
+        told.append(name)
+        raise Unavailable("DEADLINE_EXCEEDED", "no answer in time")
+
+    together = threading.Barrier(3, timeout=10)
+
+    def answer(_):
+        together.wait()
+        return fake_answer()
+
+    stand_in.answer = answer
+    with Client(stand_in.url, transport="shm") as client, ThreadPoolExecutor(3) as threads:
+        list(threads.map(client.read, [b"a", b"b", b"c"]))
+        assert len(our_regions()) == 3
+        monkeypatch.setattr(HttpTransport, "unregister_region", hang)
+    assert len(told) == 1
+    assert not our_regions()
+
+
 def test_a_refusal_gives_the_region_back(stand_in):
     stand_in.answer = lambda film: Refusal(400, "InvalidDicom: no")
     with Client(stand_in.url, transport="shm") as client:
