@@ -201,12 +201,19 @@ def _jpeg_2000(job: Job, frame: bytes, shelf: Shelf) -> Samples:
     levels = 0 if wraps else reduction(stream, job.size, job.reduce_from)
     image = Image.open(io.BytesIO(frame[stream.start :] if stream.start else frame))
     image.reduce = levels  # type: ignore[method-assign, assignment]  # Pillow's JPEG 2000 plugin documents it as settable
+    # Pillow rounds the reduced size to the nearest, the codec (ISO/IEC 15444-1 B-15) up: give it multiples.
+    image._size = (_multiple(stream.columns, 2**levels), _multiple(stream.rows, 2**levels))  # noqa: SLF001
     image.load()
     decoded: Frame = np.asarray(image)
     low_band = LowBand(levels, stream.rows, stream.columns) if levels else None
     if decoded.ndim == 3:
         return replace(to_samples(to_gray(decoded, "RGB"), fmt, job.padding, shelf), low_band=low_band)
     return _from_codestream(decoded, stream, job, low_band, wraps=wraps)
+
+
+def _multiple(size: int, of: int) -> int:
+    """The smallest multiple that is not below `size`."""
+    return -(-size // of) * of
 
 
 def _from_codestream(decoded: Frame, stream: Codestream, job: Job, low_band: LowBand | None, *, wraps: bool) -> Samples:

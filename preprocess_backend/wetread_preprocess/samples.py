@@ -161,8 +161,10 @@ def shrink(samples: Samples, size: tuple[int, int]) -> FloatImage:
         inside = (~samples.padding).astype(np.float32)
         weight = _reduce(inside, size, samples.low_band)
         sums = _reduce(samples.values.astype(np.float32) * inside, size, samples.low_band)
+        # The low band's weights have negative lobes: the quotient of two small sums would mean nothing there.
+        least = 1e-6 if samples.low_band is None else 0.25
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = sums / np.where(weight > 1e-6, weight, np.nan)
+            values = sums / np.where(weight > least, weight, np.nan)
     values *= np.float32(samples.scale)
     values += np.float32(samples.offset)
     return values
@@ -179,17 +181,23 @@ def _reduce(image: npt.NDArray[np.generic], size: tuple[int, int], low_band: Low
 
 @functools.lru_cache(maxsize=64)
 def _low_band_weights(count: int, target: int, extent: float, levels: int) -> FloatImage:
-    """Area weights [target, count] from low-band samples to the target's pixels.
+    """Weights [target, count] from low-band samples to the mean over each of the target's pixels.
 
-    A low-band sample is centred on the first of the 2**levels pixels it stands for, not on their middle (the 5/3 and
-    9/7 filters are symmetric about even pixels): without that shift the image moves by almost half a sample.
+    The low band holds few more samples than the target pixels: the mean is taken under the cubic (Catmull-Rom) curve
+    through them, which comes twice as near to the full decode's average as weighing them by area.
+    A sample is centred on the first of the 2**levels pixels it stands for, not on their middle (the 5/3 and 9/7
+    filters are symmetric about even pixels): without that shift the image moves by almost half a sample.
     """
-    edges = np.arange(target + 1) * (extent / target) + 0.5 - 0.5 / 2**levels
-    samples = np.arange(count)
-    left, right = edges[:-1, None], edges[1:, None]
-    weights = np.clip(np.minimum(right, samples + 1) - np.maximum(left, samples), 0.0, None)
-    weights[:, -1] += np.clip(right - np.maximum(left, count), 0.0, None)[:, 0]  # the last sample goes on to the edge
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+    points = 16  # of the curve for each pixel
+    at = (np.arange(target * points) + 0.5) * (extent / (target * points)) - 0.5 / 2**levels
+    left = np.floor(at).astype(np.intp)
+    weights = np.zeros((target, count))
+    pixel = np.repeat(np.arange(target), points)
+    for sample in (left - 1, left, left + 1, left + 2):
+        x = np.abs(at - sample)
+        curve = np.where(x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2)
+        np.add.at(weights, (pixel, sample.clip(0, count - 1)), curve)  # the outermost samples go on to the edge
+    return np.asarray(weights / points, np.float32)
 
 
 def _area(image: npt.NDArray[np.generic], size: tuple[int, int]) -> FloatImage:
