@@ -1,6 +1,7 @@
 """Builders of DICOM films for the tests: any pixel format, any transfer syntax, any attribute missing or wrong."""
 
 import io
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -117,9 +118,10 @@ def lut(entries: np.ndarray, first: int, bits: int) -> Dataset:
 
 def to_bytes(dataset: FileDataset, syntax: str = ExplicitVRLittleEndian, *, preamble: bool = True) -> bytes:
     """Write an uncompressed film in one of the native transfer syntaxes."""
-    swapped = _copy(dataset, syntax)
     big = syntax == ExplicitVRBigEndian
-    if big and dataset.BitsAllocated == 16:
+    swap_pixels = big and dataset.BitsAllocated == 16
+    swapped = _copy(dataset, syntax, keep_pixels=not swap_pixels)
+    if swap_pixels:
         swapped.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
     buffer = io.BytesIO()
     if preamble:
@@ -131,11 +133,13 @@ def to_bytes(dataset: FileDataset, syntax: str = ExplicitVRLittleEndian, *, prea
     return buffer.getvalue()
 
 
-def _copy(dataset: FileDataset, syntax: str) -> FileDataset:
+def _copy(dataset: FileDataset, syntax: str, *, keep_pixels: bool) -> FileDataset:
     meta = FileMetaDataset()
     meta.update(dataset.file_meta)
     meta.TransferSyntaxUID = UID(syntax)
-    return FileDataset("", Dataset(dataset), file_meta=meta, preamble=b"\0" * 128)
+    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    made.update({tag: element for tag, element in dataset.items() if tag != 0x7FE00010 or keep_pixels})
+    return made
 
 
 def frame_of(dataset: FileDataset, syntax: str, level: int | None = None) -> bytes:
@@ -159,13 +163,23 @@ def compressed(
     """Write a film in a compressed transfer syntax, its frame in so many fragments."""
     if frame is None:
         frame = frame_of(dataset, syntax, level)
-    packed = _copy(dataset, syntax)
+    packed = _copy(dataset, JPEG2000Lossless, keep_pixels=False)
     packed.PixelData = encapsulate([frame], fragments_per_frame=fragments, has_bot=offset_table)
     packed["PixelData"].VR = "OB"
     packed["PixelData"].is_undefined_length = True
     buffer = io.BytesIO()
     dcmwrite(buffer, packed, implicit_vr=False, little_endian=True)
-    return buffer.getvalue()
+    return renamed(buffer.getvalue(), syntax)
+
+
+def renamed(data: bytes, syntax: str) -> bytes:
+    """Write another Transfer Syntax UID into a file, also one that pydicom does not know."""
+    at = data.index(b"\x02\x00\x10\x00UI")
+    (length,) = struct.unpack_from("<H", data, at + 6)
+    value = syntax.encode() + b"\0" * (len(syntax) % 2)
+    (group,) = struct.unpack_from("<I", data, 140)
+    meta = data[:140] + struct.pack("<I", group + len(value) - length) + data[144:at]
+    return meta + b"\x02\x00\x10\x00UI" + struct.pack("<H", len(value)) + value + data[at + 8 + length :]
 
 
 def _signed(dataset: Dataset, pixels: np.ndarray) -> np.ndarray:
@@ -186,7 +200,7 @@ def _rle(dataset: Dataset, pixels: np.ndarray, _level: int | None) -> bytes:
         photometric_interpretation=dataset.PhotometricInterpretation,
         pixel_representation=0,
         number_of_frames=1,
-        encoding_plugin="pylibjpeg",
+        encoding_plugin="pydicom",
         **({"planar_configuration": 0} if dataset.SamplesPerPixel == 3 else {}),
     )
 
@@ -203,6 +217,11 @@ def _jpeg_2000(dataset: Dataset, pixels: np.ndarray, level: int | None) -> bytes
     )
 
 
+def _jpeg_xl(dataset: Dataset, pixels: np.ndarray, _level: int | None) -> bytes:
+    narrow = pixels.astype(np.uint8) if dataset.BitsStored <= 8 else pixels
+    return imagecodecs.jpegxl_encode(narrow, lossless=True, usecontainer=False)
+
+
 def _deflate(_dataset: Dataset, pixels: np.ndarray, _level: int | None) -> bytes:
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     data = packer.compress(pixels.tobytes()) + packer.flush()
@@ -217,7 +236,7 @@ _ENCODERS: dict[str, _Encoder] = {
     JPEGLosslessSV1: lambda d, pixels, _l: imagecodecs.ljpeg_encode(pixels, bitspersample=d.BitsStored),
     JPEGLSLossless: lambda _d, pixels, _l: imagecodecs.jpegls_encode(pixels),
     JPEG2000Lossless: _jpeg_2000,
-    JPEG_XL_LOSSLESS: lambda _d, pixels, _l: imagecodecs.jpegxl_encode(pixels, lossless=True, usecontainer=False),
+    JPEG_XL_LOSSLESS: _jpeg_xl,
     DEFLATED_FRAME: _deflate,
     ENCAPSULATED_UNCOMPRESSED: lambda _d, pixels, _l: pixels.tobytes(),
 }

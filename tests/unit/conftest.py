@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from wetread_preprocess import FilmPreprocessor, Recipe
+from wetread_preprocess import FilmOptions, FilmPreprocessor, Recipe
 
 RECIPE_FOLDER = Path(__file__).parents[2] / "model_repository" / "chest_xray_preprocess" / "1"
 
@@ -26,3 +26,8 @@ def slice_preprocessor(recipe) -> Iterator[FilmPreprocessor]:
     """Reads CT and MR slices as if they were films."""
     with FilmPreprocessor(dataclasses.replace(recipe, modalities=recipe.modalities | {"CT", "MR"})) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def any_part() -> FilmOptions:
+    return FilmOptions(any_body_part=True)
