@@ -50,9 +50,10 @@ def load_engine(path: Path, spec: ModelSpec, cache: Path | None = None) -> Engin
 
 
 def _load(path: Path, spec: ModelSpec, cache: Path | None) -> Engine:
-    from wetread_onnx.onnxruntime_engine import OnnxRuntimeEngine  # noqa: PLC0415 - each engine is imported at use
+    from wetread_onnx.onnxruntime_engine import OnnxRuntimeEngine  # noqa: PLC0415 - an engine is imported at use
 
-    if spec.engine == "onnxruntime":
+    has_strings = any(tensor.dtype is np.object_ for tensor in (*spec.inputs, *spec.outputs))
+    if spec.engine == "onnxruntime" or (spec.engine == "auto" and has_strings):
         return OnnxRuntimeEngine(path, spec)
     try:
         from wetread_onnx.openvino_engine import OpenVinoEngine  # noqa: PLC0415
