@@ -50,20 +50,19 @@ def load_engine(path: Path, spec: ModelSpec, cache: Path | None = None) -> Engin
 
 
 def _load(path: Path, spec: ModelSpec, cache: Path | None) -> Engine:
-    from wetread_onnx.onnxruntime_engine import OnnxRuntimeEngine  # noqa: PLC0415 - an engine is imported at use
-
     has_strings = any(tensor.dtype is np.object_ for tensor in (*spec.inputs, *spec.outputs))
-    if spec.engine == "onnxruntime" or (spec.engine == "auto" and has_strings):
-        return OnnxRuntimeEngine(path, spec)
-    try:
-        from wetread_onnx.openvino_engine import OpenVinoEngine  # noqa: PLC0415
+    if spec.engine == "openvino" or (spec.engine == "auto" and not has_strings):
+        try:
+            from wetread_onnx.openvino_engine import OpenVinoEngine  # noqa: PLC0415 - an import is half of a start
 
-        return OpenVinoEngine(path, spec, cache)
-    except (ImportError, EngineError) as error:
-        if spec.engine == "openvino":
-            msg = f"OpenVINO: {error}"
-            raise EngineError(msg) from error
-        log.warning("%s: OpenVINO cannot run it (%s): ONNX Runtime does", spec.name, str(error).splitlines()[0])
+            return OpenVinoEngine(path, spec, cache)
+        except (ImportError, EngineError) as error:
+            if spec.engine == "openvino":
+                msg = f"OpenVINO: {error}"
+                raise EngineError(msg) from error
+            log.warning("%s: OpenVINO cannot run it (%s): ONNX Runtime does", spec.name, str(error).splitlines()[0])
+    from wetread_onnx.onnxruntime_engine import OnnxRuntimeEngine  # noqa: PLC0415 - as above
+
     return OnnxRuntimeEngine(path, spec)
 
 
