@@ -1,6 +1,7 @@
 """Films to tensors: the one entry that the Triton backend, the evaluation and the benchmarks share."""
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -54,19 +55,10 @@ class FilmPreprocessor:
             InvalidDicom: the file is broken.
             UnsupportedImage: it is not for this pipeline, or no decoder reads it.
         """
-        recipe = self._recipe
-        file = parse(dicom, recipe.limits.max_inflated_bytes)
-        fmt = pixel_format(file.dataset)
-        warnings = admit(file.dataset, fmt, recipe, options)
-        geometry = describe(file.dataset)
-        values = self._shrunk(file, fmt)
-        if np.isnan(values).all():
-            raise UnsupportedImage("every pixel is padding (0028,0120); there is nothing to read")
-        levels, more = display_levels(values, file.dataset, fmt, recipe.percentiles)
-        levels -= np.float32(recipe.mean)
-        levels *= np.float32(1.0 / recipe.scale)
-        geometry["warnings"] = warnings + more
-        return Film(levels[None], json.dumps(geometry).encode())
+        with warnings.catch_warnings():
+            # pydicom warns of oddities that are judged here, by attribute, and may quote what must not be logged.
+            warnings.simplefilter("ignore", UserWarning)
+            return self._read(dicom, options)
 
     def close(self) -> None:
         """End the decoding process."""
@@ -77,6 +69,21 @@ class FilmPreprocessor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _read(self, dicom: Buffer, options: FilmOptions) -> Film:
+        recipe = self._recipe
+        file = parse(dicom, recipe.limits.max_inflated_bytes)
+        fmt = pixel_format(file.dataset)
+        doubts = admit(file.dataset, fmt, recipe, options)
+        geometry = describe(file.dataset)
+        values = self._shrunk(file, fmt)
+        if np.isnan(values).all():
+            raise UnsupportedImage("every pixel is padding (0028,0120); there is nothing to read")
+        levels, more = display_levels(values, file.dataset, fmt, recipe.percentiles)
+        levels -= np.float32(recipe.mean)
+        levels *= np.float32(1.0 / recipe.scale)
+        geometry["warnings"] = doubts + more
+        return Film(levels[None], json.dumps(geometry).encode())
 
     def _shrunk(self, file: ParsedFile, fmt: PixelFormat) -> FloatImage:
         """Stored values at the recipe's size, float32 [rows, columns], NaN where all is padding."""
