@@ -46,7 +46,7 @@ def films(
         raise typer.BadParameter(f"no such syntax: {', '.join(sorted(unknown))}")
     if quick:
         seconds, repeats = min(seconds, 1.0), 1
-    plan = FilmPlan(seconds, min(1.0, seconds / 2), repeats, chosen, accounting_only, quick)
+    plan = FilmPlan(seconds, min(1.0, seconds / 2), repeats, chosen, accounting_only=accounting_only, quick=quick)
     console = Console()
     command = shlex.join(["wetread", "bench", *sys.argv[2:]])
     result = bench_films(

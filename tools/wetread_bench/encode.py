@@ -61,7 +61,7 @@ def verify(file: bytes, pixels: Pixels, syntax: str) -> None:
         decoded = np.frombuffer(dataset.PixelData, "<u2").reshape(pixels.shape)
     else:
         frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
-        decoded = _DECODED[syntax](frame, pixels.shape)
+        decoded = _DECODED[syntax](frame, (pixels.shape[0], pixels.shape[1]))
     if not np.array_equal(decoded, pixels):
         raise ValueError(f"the {TITLES[syntax]} film does not decode to its pixels")
 

@@ -32,13 +32,16 @@ class FilmPlan:
     syntaxes: tuple[str, ...] = tuple(SYNTAXES)
     accounting_only: bool = False
     """Only the limit and shared memory at concurrency 8, and where their time goes."""
+    count: int = COUNT
+    """Films: the benchmark's sixteen, or the first of them."""
     quick: bool = False
     """Short windows that show that everything runs; the figures mean nothing."""
 
     @property
     def complete(self) -> bool:
         """Whether a result of this plan may be published."""
-        return not self.quick and not self.accounting_only and self.syntaxes == tuple(SYNTAXES)
+        whole = self.syntaxes == tuple(SYNTAXES) and self.count == COUNT
+        return whole and not self.quick and not self.accounting_only
 
     def cells(self) -> list[Cell]:
         """The cells of one round; those that are compared with each other stand side by side."""
@@ -57,8 +60,8 @@ class FilmPlan:
 
 def bench_films(checkout: Path, output: Path, plan: FilmPlan, command: str, progress: Progress) -> Result:
     """Measure all cells and return the result; failed requests are counted in it."""
-    progress(f"films: {COUNT} of {SIDE} x {SIDE}, made once")
-    inputs = prepare(output / "inputs", checkout)
+    progress(f"films: {plan.count} of {SIDE} x {SIDE}, made once")
+    inputs = prepare(output / "inputs", checkout, plan.count)
     syntaxes = list(plan.syntaxes)
     observations: dict[Cell, list[Observation]] = {}
     calibration: Calibration | None = None

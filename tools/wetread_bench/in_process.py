@@ -15,7 +15,7 @@ from wetread_bench.worker import obey
 
 OUTPUTS = ("LOGITS", "ACTIVATION", "FEATURES")
 ONNX_BACKEND = Path("embedded") / "backends" / "onnxruntime"
-Answer = dict[str, npt.NDArray[np.generic]]
+Answer = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass
@@ -88,7 +88,9 @@ class InProcess:
         raw: Answer = self._engine.run({"IMAGE": images}, OUTPUTS)
         classified = time.perf_counter()
         readings = [
-            self._postprocessor.read(*(raw[name][index] for name in OUTPUTS), film.geometry)
+            self._postprocessor.read(
+                raw["LOGITS"][index], raw["ACTIVATION"][index], raw["FEATURES"][index], film.geometry
+            )
             for index, film in enumerate(films)
         ]
         ended = time.perf_counter()
@@ -106,7 +108,7 @@ def engine_threads(checkout: Path) -> int:
 
 def _load_engine(checkout: Path, folder: Path, threads: int) -> Any:
     """Load the model as the server's stand-in backend does, which is a folder and no installed package."""
-    from google.protobuf import json_format  # noqa: PLC0415
+    from google.protobuf import json_format  # type: ignore[import-untyped]  # noqa: PLC0415
 
     sys.path.append(str(checkout / ONNX_BACKEND))
     from wetread_onnx import ModelSpec, load_engine  # noqa: PLC0415

@@ -45,25 +45,25 @@ def data_folder(checkout: Path) -> Path | None:
     return folder if (folder / RG2).is_file() else None
 
 
-def prepare(cache: Path, checkout: Path) -> FilmInputs:
-    """Give the benchmark's films, made in a folder of `cache` where they are not there yet."""
+def prepare(cache: Path, checkout: Path, count: int = COUNT) -> FilmInputs:
+    """Give the benchmark's films, or the first `count` of them, made in a folder of `cache` if need be."""
     data = data_folder(checkout)
-    folder = cache / (f"real-v{VERSION}" if data else f"synthetic-v{VERSION}")
+    folder = cache / f"{'real' if data else 'synthetic'}-v{VERSION}-{count}"
     index = folder / "index.json"
     if not index.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        source = "16 crops and flips of NEMA WG-04 RG2 (CR hip)" if data else "SYNTHETIC films: WETREAD_DATA is not set"
-        for number, pixels in enumerate(_real(data / RG2) if data else _synthetic(checkout)):
+        source = "crops and flips of NEMA WG-04 RG2 (CR hip)" if data else "SYNTHETIC films: WETREAD_DATA is not set"
+        for number, pixels in enumerate(_real(data / RG2, count) if data else _synthetic(checkout, count)):
             for syntax in SYNTAXES:
                 encoded = encode(pixels, number, syntax, BITS)
                 verify(encoded, pixels, syntax)
                 (folder / f"{syntax}-{number:02}.dcm").write_bytes(encoded)
-        index.write_text(json.dumps(asdict(_describe(folder, source)), default=str))
+        index.write_text(json.dumps(asdict(_describe(folder, source, count)), default=str))
     told = json.loads(index.read_text())
     return FilmInputs(folder, told["source"], told["count"], told["mean_bytes"], told["sha256"])
 
 
-def _describe(folder: Path, source: str) -> FilmInputs:
+def _describe(folder: Path, source: str, count: int) -> FilmInputs:
     digest = hashlib.sha256()
     mean_bytes = {}
     for syntax in SYNTAXES:
@@ -71,14 +71,14 @@ def _describe(folder: Path, source: str) -> FilmInputs:
         for film in films:
             digest.update(film)
         mean_bytes[syntax] = round(sum(map(len, films)) / len(films))
-    return FilmInputs(folder, source, COUNT, mean_bytes, digest.hexdigest())
+    return FilmInputs(folder, source, count, mean_bytes, digest.hexdigest())
 
 
-def _real(path: Path) -> Iterator[Pixels]:
+def _real(path: Path, count: int) -> Iterator[Pixels]:
     dataset = pydicom.dcmread(path)
     film = dataset.pixel_array.astype(np.float32) * (TOP / (2.0**dataset.BitsStored - 1))
     rows, columns = film.shape
-    for number in range(COUNT):
+    for number in range(count):
         rng = np.random.default_rng((SEED, number))
         height, width = (int(side * rng.uniform(0.7, 1.0)) for side in (rows, columns))
         top, left = rng.integers(0, rows - height + 1), rng.integers(0, columns - width + 1)
@@ -87,11 +87,11 @@ def _real(path: Path) -> Iterator[Pixels]:
         yield _noisy(cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), rng)
 
 
-def _synthetic(checkout: Path) -> Iterator[Pixels]:
+def _synthetic(checkout: Path, count: int) -> Iterator[Pixels]:
     from wetread_models.synthetic import FilmModel  # noqa: PLC0415 -- only where real films are absent
 
     model = FilmModel.load(checkout / "model_repository" / "chest_xray_classifier" / "synthetic_films.npz")
-    for number in range(COUNT):
+    for number in range(count):
         film = model.film(number, "pneumonia" if number % 2 else "normal", rows=SIDE, columns=SIDE, bits=BITS)
         yield _noisy(film.astype(np.float32), np.random.default_rng((SEED, number)))
 

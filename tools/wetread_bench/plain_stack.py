@@ -14,7 +14,7 @@ import onnxruntime as ort
 import pydicom
 import scipy.ndimage
 from flask import Flask, Response, jsonify, request
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from wetread_bench.worker import obey
 
@@ -50,7 +50,8 @@ def to_image(dataset: pydicom.Dataset) -> npt.NDArray[np.float32]:
     top = 2**dataset.BitsStored - 1
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         small = top - small
-    return ((small / top * 255 - 127) / 128).astype(np.float32)[None, None]
+    image: npt.NDArray[np.float32] = ((small / top * 255 - 127) / 128).astype(np.float32)
+    return image[None, None]
 
 
 def main() -> None:

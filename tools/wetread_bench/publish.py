@@ -74,7 +74,8 @@ def films_text(document: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"2048 x 2048 films of 12 bits, 8 at once, {machine['cores']} cores of {machine['cpu']} "
-        f"({', '.join(machine['flags'])}); load generator on the same cores; {document['inputs']['source']}.",
+        f"({', '.join(machine['flags'])}); load generator on the same cores; {document['inputs']['count']} "
+        f"{document['inputs']['source']}.",
         f"Of the limit: {figures['served_over_limit_raw']:.0%} uncompressed, {figures['served_over_limit_j2k']:.0%} "
         f"JPEG 2000. One film over shared memory takes {figures['p50_over_inprocess_raw']:.2f} times its time in "
         "process.",

@@ -173,7 +173,7 @@ def account(cell: Cell, rounds: Sequence[Observation]) -> Accounting:
     }
     return Accounting(
         cell=cell.key,
-        cpu_ms_per_film=round(sum(use.user_ms + use.system_ms for use in classes.values()), 3),
+        cpu_ms_per_film=round(sum(use.user_ms + use.system_ms for use in classes.values()), 4),
         by_class=classes,
         models=models,
         other_cpu_share=_median(seen.other_cpu_share for seen in rounds),

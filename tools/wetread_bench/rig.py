@@ -24,6 +24,10 @@ GENERATORS = 4  # processes of the load generator, at most
 OPEN_THREADS = 32  # of the open loop: more than the films that are ever under way
 LEAD_S = 0.15  # from the command to the first film: every process has it by then
 TOLERANCE = 1e-4
+# Whose CPU time a cell counts: an idle server is no cost of a film read in process.
+IN_PROCESS = ("in process", "in process: decoding")
+PLAIN = ("client", "plain stack")
+SERVED = ("client", "tritonserver", "preprocess", "decoding", "classifier", "postprocess")
 
 
 class Disagree(Exception):
@@ -99,7 +103,7 @@ class Rig:
             stage: sum(answer["stages"][stage] for answer in answers) / films * 1e3 for stage in answers[0]["stages"]
         }
         latencies = [latency for answer in answers for latency in answer["latencies_ms"]]
-        return self._observe(rate, latencies, {}, used, seconds, stages)
+        return _observe(rate, latencies, {}, used, seconds, IN_PROCESS, stages)
 
     def run_load(self, cell: Cell, seconds: float, warm_s: float, generators: int) -> Observation:
         """Measure a server under load from `generators` processes."""
@@ -117,7 +121,8 @@ class Rig:
         for answer in answers:
             for error, count in answer["errors"].items():
                 errors[error] = errors.get(error, 0) + count
-        return self._observe(len(latencies) / seconds, latencies, errors, used, seconds, {})
+        classes = PLAIN if cell.way == "plain" else SERVED
+        return _observe(len(latencies) / seconds, latencies, errors, used, seconds, classes)
 
     def _window(self, workers: list[Worker], orders: list[dict[str, Any]]) -> tuple[list[Any], dict[str, Any]]:
         """Run the workers at once and take the accounts at both ends of their common window."""
@@ -162,31 +167,6 @@ class Rig:
             classes["decoding"] = [pid for parent in stubs.get(STEPS[0], []) for pid in descendants(parent)]
         return classes
 
-    def _observe(
-        self,
-        rate: float,
-        latencies: list[float],
-        errors: dict[str, int],
-        used: dict[str, Any],
-        seconds: float,
-        stages: dict[str, float],
-    ) -> Observation:
-        films = max(1e-9, rate * used["wall_s"])
-        ours = sum(use.total_s for use in used["cpu"].values())
-        capacity = used["wall_s"] * len(cores())
-        failed = sum(use.failed for use in used["models"].values())
-        return Observation(
-            films_per_s=rate,
-            p50_ms=quantile(latencies, 0.5),
-            p99_ms=quantile(latencies, 0.99),
-            requests=round(rate * seconds),
-            errors={**errors, **({"failed in Triton": failed} if failed else {})},
-            cpu={name: use / films for name, use in used["cpu"].items() if use.total_s > 0.001 * capacity},
-            models=used["models"],
-            other_cpu_share=max(0.0, (used["busy_s"] - ours) / capacity),
-            stages_ms=stages,
-        )
-
     def _bring(self, workers: list[Worker], syntax: str) -> None:
         """Have the workers hold the films of a syntax."""
         late = [worker for worker in workers if self._loaded.get(worker.pid) != syntax]
@@ -215,3 +195,29 @@ class Rig:
             worst = max(abs(one - other) for one, other in zip(expected, answered, strict=True))
             if worst > TOLERANCE:
                 raise Disagree(f"{syntax} over {way}: a probability differs by {worst:.2g} from that in process")
+
+
+def _observe(
+    rate: float,
+    latencies: list[float],
+    errors: dict[str, int],
+    used: dict[str, Any],
+    seconds: float,
+    classes: tuple[str, ...],
+    stages: dict[str, float] | None = None,
+) -> Observation:
+    films = max(1e-9, rate * used["wall_s"])
+    ours = sum(use.total_s for use in used["cpu"].values())
+    capacity = used["wall_s"] * len(cores())
+    failed = sum(use.failed for use in used["models"].values())
+    return Observation(
+        films_per_s=rate,
+        p50_ms=quantile(latencies, 0.5),
+        p99_ms=quantile(latencies, 0.99),
+        requests=round(rate * seconds),
+        errors={**errors, **({"failed in Triton": failed} if failed else {})},
+        cpu={name: use / films for name, use in used["cpu"].items() if name in classes and use.total_s > 0},
+        models=used["models"],
+        other_cpu_share=max(0.0, (used["busy_s"] - ours) / capacity),
+        stages_ms=stages or {},
+    )

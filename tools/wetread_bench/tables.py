@@ -7,10 +7,13 @@ from wetread_bench.encode import TITLES
 from wetread_bench.results import Accounting, Measurement, Result, Spread
 
 WAYS = {
-    "limit": "in process, all cores", "in_process": "in process, one film", "shm": "shared memory",
-    "shm_no_pool": "shared memory, no pool", "http": "HTTP", "grpc": "gRPC", "shm_open": "shared memory, open loop",
+    "limit": "limit", "in_process": "one film in process", "shm": "shared memory",
+    "shm_no_pool": "shm, no pool", "http": "HTTP", "grpc": "gRPC", "shm_open": "shm, open loop",
     "plain": "plain stack",
 }  # fmt: skip
+
+SHOWN = tuple(f"{cell}/{syntax}/c{count}" for syntax in TITLES for cell, count in (("limit", 1), ("shm", 8)))
+"""The cells whose costs are printed; the JSON has all."""
 
 
 def show(result: Result, console: Console) -> None:
@@ -18,11 +21,13 @@ def show(result: Result, console: Console) -> None:
     machine = result.machine
     console.print(f"\n{machine.cpu}, {machine.cores} cores ({', '.join(machine.flags)}), {machine.memory_gib} GiB")
     sizes = ", ".join(f"{TITLES[name]} {size / 1e6:.2f}" for name, size in result.inputs["mean_bytes"].items())
-    console.print(f"films: {result.inputs['source']}; mean MB: {sizes}")
+    console.print(f"films: {result.inputs['count']} {result.inputs['source']}; mean MB: {sizes}")
     console.print(_measurements(result.measurements))
     console.print(_stages(result))
-    console.print(_costs(result.accounting))
-    console.print(_models(result.accounting))
+    shown = [account for account in result.accounting if account.cell in SHOWN]
+    console.print(_costs(shown))
+    console.print(_models(shown))
+    console.print(_gap(result.accounting))
     console.print(_figures(result))
     console.print(f"perf_analyzer (uncompressed, shared memory, concurrency 8): {result.perf_analyzer}")
     other = max(account.other_cpu_share for account in result.accounting)
@@ -33,12 +38,16 @@ def show(result: Result, console: Console) -> None:
 
 
 def _measurements(measurements: list[Measurement]) -> Table:
-    table = Table("way", "syntax", "at once", title="films/s and latency: median (lowest - highest round)")
-    for title in ("films/s", "p50 ms", "p99 ms"):
-        table.add_column(title, justify="right")
+    table = Table("way", "films", title="films/s and latency: medians of the rounds")
+    for title in ("at once", "films/s", "lowest - highest", "p50 ms", "p99 ms"):
+        table.add_column(title, justify="right", no_wrap=True)
     for seen in measurements:
-        numbers = (_text(spread) for spread in (seen.films_per_s, seen.p50_ms, seen.p99_ms))
-        table.add_row(WAYS[seen.way], TITLES[seen.syntax], str(seen.concurrency), *numbers)
+        rate = seen.films_per_s
+        numbers = (_number(value) for value in (rate.median, seen.p50_ms.median, seen.p99_ms.median))
+        films, p50, p99 = numbers
+        at_once = str(seen.concurrency) if seen.way not in ("limit", "shm_open") else "-"
+        spread = f"{_number(rate.low)} - {_number(rate.high)}"
+        table.add_row(WAYS[seen.way], TITLES[seen.syntax], at_once, films, spread, p50, p99)
     return table
 
 
@@ -56,17 +65,32 @@ def _stages(result: Result) -> Table:
 
 
 def _costs(accounting: list[Accounting]) -> Table:
-    names = list(dict.fromkeys(name for account in accounting for name in account.by_class))
-    table = Table("cell", title="CPU ms a film by class of process: user + kernel, thousands of page faults below")
-    for title in ("all", *names, "others"):
+    table = Table("cell", "processes", title="CPU ms a film by class of process")
+    for title in ("user", "kernel", "both", "page faults"):
         table.add_column(title, justify="right")
     for account in accounting:
-        uses = [account.by_class.get(name) for name in names]
-        texts = [
-            f"{use.user_ms:.2f} + {use.system_ms:.2f}\n[dim]{use.minor_faults / 1000:.2f} k[/]" if use else ""
-            for use in uses
-        ]
-        table.add_row(account.cell, f"{account.cpu_ms_per_film:.2f}", *texts, f"{account.other_cpu_share:.0%}")
+        for name, use in sorted(account.by_class.items(), key=lambda item: -item[1].user_ms - item[1].system_ms):
+            numbers = (f"{number:.2f}" for number in (use.user_ms, use.system_ms, use.user_ms + use.system_ms))
+            table.add_row(account.cell, name, *numbers, f"{use.minor_faults:.0f}")
+        table.add_row(account.cell, "[bold]all[/]", "", "", f"[bold]{account.cpu_ms_per_film:.2f}[/]", "")
+        table.add_section()
+    return table
+
+
+def _gap(accounting: list[Accounting]) -> Table:
+    """The limit's CPU time over the served path's: what the throughput's ratio is when the cores are full.
+
+    It hardly depends on what else the machine does, so it is the number to tune by.
+    """
+    cells = {account.cell: account for account in accounting}
+    table = Table("films", title="CPU ms a film: the limit, and shared memory at concurrency 8")
+    for title in ("limit", "served", "limit / served"):
+        table.add_column(title, justify="right")
+    for syntax, title in TITLES.items():
+        limit, served = cells.get(f"limit/{syntax}/c1"), cells.get(f"shm/{syntax}/c8")
+        if limit and served and served.cpu_ms_per_film:
+            quotient = limit.cpu_ms_per_film / served.cpu_ms_per_film
+            table.add_row(title, f"{limit.cpu_ms_per_film:.2f}", f"{served.cpu_ms_per_film:.2f}", f"{quotient:.3f}")
     return table
 
 
@@ -76,9 +100,9 @@ def _models(accounting: list[Accounting]) -> Table:
         table.add_column(title, justify="right")
     for account in accounting:
         for model, use in account.models.items():
-            if use.requests:
+            if account.cell.startswith("shm"):
                 numbers = (use.mean_batch, use.queue_ms, use.input_ms, use.infer_ms, use.output_ms)
-                table.add_row(account.cell, model, *(f"{number:.2f}" for number in numbers))
+                table.add_row(account.cell, model.split("_")[-1], *(f"{number:.2f}" for number in numbers))
     return table
 
 
@@ -91,5 +115,8 @@ def _figures(result: Result) -> Table:
 
 
 def _text(spread: Spread) -> str:
-    digits = 2 if spread.median < 100 else 1
-    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f} - {spread.high:.{digits}f})"
+    return f"{_number(spread.median)} ({_number(spread.low)} - {_number(spread.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.{2 if value < 10 else 1 if value < 1000 else 0}f}"
