@@ -64,9 +64,9 @@ class ServerConfig:
     startup_timeout_s: float = 120.0
     """Seconds until all pipelines must be ready. It takes 1-5 s, several times that on a busy machine."""
 
-    exit_timeout_s: float = 2.0
-    """Seconds that requests in flight get at the stop. Triton takes all of it while any client keeps an idle HTTP
-    connection, and with a dead stub, so it is short; a film takes a fraction of a second."""
+    exit_timeout_s: float = 5.0
+    """Seconds for requests in flight and for the models' own ends, which take 3-4. Triton uses all of it while a client
+    keeps an idle HTTP connection, and with a dead stub, so it is not longer."""
 
     http_threads: int = 4
     """HTTP threads. Two a core: one connection lives on one thread, and an upload of 8 MB blocks it for a while."""

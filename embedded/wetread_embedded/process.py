@@ -82,6 +82,11 @@ class ServerProcess:
                 self.ended.wait()
         return self._process.wait()
 
+    def kill_group(self) -> None:
+        """Kill what the ended server's models started and left: its process group is all ours."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def _run(self) -> None:
         try:
             self._process = subprocess.Popen(

@@ -44,7 +44,7 @@ class TinyRepository:
         (root / "ensembles").mkdir()
 
     def config(self, **settings: object) -> ServerConfig:
-        return ServerConfig.on_free_ports(root=self.root, **settings)
+        return ServerConfig.on_free_ports(**{"root": self.root, "exit_timeout_s": 1.0, **settings})
 
     def add_python(self, name: str, code: str = ECHO, instances: int = 1) -> None:
         """Add a pipeline whose model is the Python `code`."""

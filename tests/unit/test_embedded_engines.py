@@ -1,5 +1,6 @@
 """The stand-in for the onnxruntime backend: two engines, one answer, any tensors."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ CHECKOUT = Path(__file__).parents[2]
 sys.path.append(str(CHECKOUT / "embedded" / "backends" / "onnxruntime"))  # Triton puts it on the path, here we do
 
 from wetread_onnx import EngineError, InvalidInput, ModelSpec, execute, load_engine  # noqa: E402
+from wetread_onnx.compiled import KEPT, compiled_folder  # noqa: E402
 from wetread_onnx.openvino_engine import RUN_ROWS, parts  # noqa: E402
 
 CLASSIFIER = CHECKOUT / "model_repository" / "chest_xray_classifier" / "1" / "model.onnx"
@@ -180,6 +182,42 @@ def test_an_output_that_is_not_wanted_writes_to_nobodys_memory(tmp_path):
     engine.run({"X": np.full((1, 64), 5, np.float32)}, ["Y"])
     assert set(first["Z"].ravel()) == {-1.0}
     assert set(first["Y"].ravel()) == {2.0}
+
+
+def test_compiled_models_are_kept_whole_or_not_at_all(tmp_path):
+    model, cache = tmp_path / "model.onnx", tmp_path / "cache"
+    model.write_bytes(b"one")
+    with contextlib.suppress(KeyboardInterrupt), compiled_folder(cache, model, "v1") as folder:
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+    assert list(cache.iterdir()) == []
+    with compiled_folder(cache, model, "v1") as slower, compiled_folder(cache, model, "v1") as quicker:
+        assert slower != quicker
+        (slower / "blob").touch()
+        (quicker / "blob").touch()
+    with compiled_folder(cache, model, "v1") as found:
+        assert [path.name for path in found.iterdir()] == ["blob"]
+    assert list(cache.iterdir()) == [found]
+    with compiled_folder(cache, model, "v2") as other:
+        assert list(other.iterdir()) == []
+
+
+def test_compiled_models_of_long_ago_are_forgotten(tmp_path):
+    model, cache = tmp_path / "model.onnx", tmp_path / "cache"
+    model.write_bytes(b"one")
+    for version in range(KEPT + 3):
+        with compiled_folder(cache, model, version) as folder:
+            (folder / str(version)).touch()
+    assert len(list(cache.iterdir())) == KEPT
+
+
+def test_an_engine_from_the_cache_answers_as_the_one_that_filled_it(tmp_path):
+    spec = spec_of(*PAIR, engine="openvino")
+    path = pair_model(tmp_path)
+    x = {name: np.ones((3, 4), np.float32) for name in ("A", "B")}
+    first, again = (load_engine(path, spec, tmp_path / "cache").run(x, ["TOTAL"]) for _ in range(2))
+    np.testing.assert_array_equal(first["TOTAL"], again["TOTAL"])
+    assert list((tmp_path / "cache" / "openvino").glob("*/*"))
 
 
 @pytest.mark.parametrize("total", range(1, 20))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
+from wetread_onnx.compiled import compiled_folder
 from wetread_onnx.engines import Array, EngineError
 from wetread_onnx.spec import ModelSpec, TensorSpec
 
@@ -24,8 +25,6 @@ class OpenVinoEngine:
 
     def __init__(self, path: Path, spec: ModelSpec, cache: Path | None = None) -> None:
         core = ov.Core()
-        if cache is not None:
-            core.set_property({"CACHE_DIR": str(cache / "openvino")})
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -33,23 +32,32 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": "f32",  # or some CPUs silently compute in BF16
             "ENABLE_CPU_PINNING": False,  # or several instances are pinned to the same core
         }
-        wanted = {tensor.name for tensor in (*spec.inputs, *spec.outputs)}
         self._by_rows: dict[int, ov.InferRequest] = {}
+        self._open: ov.InferRequest | None = None
         try:
-            model = core.read_model(str(path))
-            self.inputs = tuple(_describe(port, wanted) for port in model.inputs)
-            self.outputs = tuple(_describe(port, wanted) for port in model.outputs)
-            if spec.max_batch_size > 0 and all(_only_batch_open(tensor) for tensor in self.inputs):
-                for rows in RUN_ROWS:
-                    if rows <= spec.max_batch_size:
-                        model.reshape({tensor.name: [rows, *tensor.dims[1:]] for tensor in self.inputs})
-                        self._by_rows[rows] = core.compile_model(model, "CPU", settings).create_infer_request()
-                if not all(self._has_fixed_outputs(request, rows) for rows, request in self._by_rows.items()):
-                    self._by_rows.clear()
-            if not self._by_rows:
-                self._open = core.compile_model(str(path), "CPU", settings).create_infer_request()
+            if cache is None:
+                self._compile(core, path, spec, settings)
+            else:
+                with compiled_folder(cache / "openvino", path, ov.get_version(), settings) as folder:
+                    self._compile(core, path, spec, settings | {"CACHE_DIR": str(folder)})
         except RuntimeError as error:
             raise EngineError(str(error)) from error
+
+    def _compile(self, core: ov.Core, path: Path, spec: ModelSpec, settings: dict[str, object]) -> None:
+        wanted = {tensor.name for tensor in (*spec.inputs, *spec.outputs)}
+        model = core.read_model(str(path))
+        self.inputs = tuple(_describe(port, wanted) for port in model.inputs)
+        self.outputs = tuple(_describe(port, wanted) for port in model.outputs)
+        if spec.max_batch_size > 0 and all(_only_batch_open(tensor) for tensor in self.inputs):
+            for rows in RUN_ROWS:
+                if rows <= spec.max_batch_size:
+                    model.reshape({tensor.name: [rows, *tensor.dims[1:]] for tensor in self.inputs})
+                    self._by_rows[rows] = core.compile_model(model, "CPU", settings).create_infer_request()
+            if not all(self._has_fixed_outputs(request, rows) for rows, request in self._by_rows.items()):
+                self._by_rows.clear()
+                model = core.read_model(str(path))
+        if not self._by_rows:
+            self._open = core.compile_model(model, "CPU", settings).create_infer_request()
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run the model once, on the inputs' own memory."""
@@ -60,6 +68,7 @@ class OpenVinoEngine:
             raise EngineError(str(error)) from error
 
     def _run_whole(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        assert self._open is not None
         for name, array in inputs.items():
             self._open.set_tensor(name, ov.Tensor(array, shared_memory=True))
         self._open.infer()
