@@ -35,10 +35,14 @@ class Pipeline:
         """Read and check `pipeline.json` in `folder`.
 
         Raises:
-            ValueError: an unknown schema, a missing key, a temperature or scale that is not positive.
+            ValueError: no JSON, an unknown schema, a missing or malformed value, a temperature or scale that is not
+                positive, a threshold that is no probability.
         """
         path = folder / "pipeline.json"
-        document: dict[str, Any] = json.loads(path.read_text())
+        try:
+            document: dict[str, Any] = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         if document.get("schema") != SCHEMA:
             raise ValueError(f"{path}: schema {document.get('schema')} is not known here, this code reads {SCHEMA}")
         try:
@@ -55,6 +59,10 @@ class Pipeline:
             pipeline = cls(findings, folder / str(novelty["statistics"]), float(novelty["percentile_99"]))
         except KeyError as error:
             raise ValueError(f"{path}: {error} is missing") from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
+        if not findings:
+            raise ValueError(f"{path}: no finding; a pipeline has at least one")
         for value in [
             pipeline.novelty_percentile_99,
             *(f.temperature for f in findings),
@@ -62,4 +70,7 @@ class Pipeline:
         ]:
             if not value > 0:
                 raise ValueError(f"{path}: temperatures, heatmap scales and percentiles are positive, one is {value}")
+        for finding in findings:
+            if not 0 < finding.threshold < 1:
+                raise ValueError(f"{path}: the threshold of {finding.label} is {finding.threshold}, no probability")
         return pipeline
