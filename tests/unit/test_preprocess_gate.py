@@ -237,9 +237,10 @@ def test_no_refusal_carries_the_patients_name(preprocessor):
 
 
 def test_every_error_has_a_code_and_a_name_on_the_wire():
-    assert {
-        name: kind.triton_code for name, kind in BY_NAME.items()
-    } == {"InvalidDicom": "INVALID_ARG", "UnsupportedImage": "UNSUPPORTED"}
+    assert {name: kind.triton_code for name, kind in BY_NAME.items()} == {
+        "InvalidDicom": "INVALID_ARG",
+        "UnsupportedImage": "UNSUPPORTED",
+    }
 
 
 class TestDeflated:

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import RECIPE_FOLDER
+from films import DEFLATED_FRAME, Stored, changed, compressed, film, frame_of, radiograph, to_bytes
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from wetread_preprocess import DecodeLimits, FilmPreprocessor, ImageError, InvalidDicom, Recipe, UnsupportedImage
+
+GOOD = film(radiograph(100, 90, 8))
+GOOD_J2K = compressed(GOOD, JPEG2000Lossless)
+MIB = 2**20
+
+
+def limited(recipe: Recipe, **limits: float) -> FilmPreprocessor:
+    return FilmPreprocessor(dataclasses.replace(recipe, limits=DecodeLimits(**limits)))
+
+
+def child_of(preprocessor: FilmPreprocessor) -> int:
+    return preprocessor._sandbox._child._process.pid
+
+
+def wait_for_end(pid: int) -> bool:
+    """Whether a process, whoever's child, ended in time; at once when it does."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], 20.0)[0])
+    finally:
+        os.close(fd)
+
+
+def assert_reads(preprocessor: FilmPreprocessor) -> None:
+    __tracebackhide__ = True
+    np.testing.assert_array_equal(preprocessor.read(GOOD_J2K).image, preprocessor.read(to_bytes(GOOD)).image)
+
+
+def test_compressed_films_share_one_child_and_native_ones_need_none(recipe):
+    with limited(recipe) as made:
+        made.read(to_bytes(GOOD))
+        assert made._sandbox._child is None
+        assert_reads(made)
+        first = child_of(made)
+        assert_reads(made)
+        assert child_of(made) == first
+    assert wait_for_end(first)
+
+
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT], ids=lambda death: death.name)
+def test_a_codec_that_crashes_refuses_its_film_and_the_next_is_read(recipe, monkeypatch, death):
+    with limited(recipe) as made:
+        assert_reads(made)
+        child, pid = made._sandbox._child, child_of(made)
+        waits = threading.Event()
+        receive = child._receive
+
+        def receive_and_tell():
+            waits.set()
+            return receive()
+
+        monkeypatch.setattr(child, "_receive", receive_and_tell)
+        os.kill(pid, signal.SIGSTOP)  # it holds the request, but does not answer
+        errors: list[BaseException] = []
+
+        def read() -> None:
+            try:
+                made.read(GOOD_J2K)
+            except ImageError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        assert waits.wait(20)
+        os.kill(pid, death)
+        os.kill(pid, signal.SIGCONT)
+        thread.join(20)
+        (error,) = errors
+        assert isinstance(error, InvalidDicom)
+        assert "codec crashed" in str(error)
+        assert_reads(made)
+        assert child_of(made) != pid
+        assert wait_for_end(pid)
+
+
+def test_a_codec_that_hangs_is_stopped_by_name_and_the_next_film_is_read(recipe):
+    with limited(recipe, timeout_s=0.3) as made:
+        assert_reads(made)
+        pid = child_of(made)
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(UnsupportedImage, match=r"longer than 0\.3 s"):
+            made.read(GOOD_J2K)
+        assert wait_for_end(pid)
+        made._sandbox._limits = dataclasses.replace(made._sandbox._limits, timeout_s=20.0)
+        assert_reads(made)
+
+
+def test_a_child_that_died_between_two_films_is_replaced_unnoticed(recipe):
+    with limited(recipe) as made:
+        assert_reads(made)
+        pid = child_of(made)
+        os.kill(pid, signal.SIGKILL)
+        made._sandbox._child._process.wait()
+        assert_reads(made)
+        assert child_of(made) != pid
+
+
+def j2k_bomb(side: int) -> bytes:
+    """A codestream of a small picture that claims to be large."""
+    frame = bytearray(frame_of(film(Stored(radiograph(64, 64))), JPEG2000Lossless))
+    at = frame.index(b"\xff\x4f\xff\x51") + 8
+    struct.pack_into(">II", frame, at, side, side)
+    struct.pack_into(">II", frame, at + 16, side, side)
+    return bytes(frame)
+
+
+def jpeg_ls_bomb(side: int) -> bytes:
+    frame = bytearray(frame_of(film(Stored(radiograph(64, 64))), JPEGLSLossless))
+    struct.pack_into(">HH", frame, frame.index(b"\xff\xf7") + 5, side, side)
+    return bytes(frame)
+
+
+def deflate_bomb(side: int) -> bytes:
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return b"".join(packer.compress(bytes(side * 2)) for _ in range(side)) + packer.flush()
+
+
+def rle_bomb(side: int) -> bytes:
+    run = b"\x81\0" * (side * side // 128)
+    return struct.pack("<16I", 2, 64, 64 + len(run), *[0] * 13) + run + run
+
+
+BOMBS = {
+    "JPEG 2000": (JPEG2000Lossless, j2k_bomb),
+    "JPEG-LS": (JPEGLSLossless, jpeg_ls_bomb),
+    "deflate": (DEFLATED_FRAME, deflate_bomb),
+    "RLE": (RLELossless, rle_bomb),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_refused_within_its_memory_limit_and_the_next_film_is_read(recipe, bomb):
+    syntax, build = BOMBS[bomb]
+    side, limit = 8000, 64 * MIB  # 128 MB of pixels
+    dicom = compressed(changed(film(Stored(radiograph(64, 64))), Rows=side, Columns=side), syntax, frame=build(side))
+    with limited(recipe, memory_bytes=limit) as made:
+        assert_reads(made)
+        before = peak_bytes(child_of(made))
+        with pytest.raises(ImageError):
+            made.read(dicom)
+        if made._sandbox._child is not None:  # it survived: then within its limit
+            assert peak_bytes(child_of(made)) - before <= limit
+        assert_reads(made)
+
+
+def peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def test_a_film_that_fits_its_memory_limit_is_read_where_a_larger_one_is_refused(recipe):
+    with limited(recipe, memory_bytes=64 * MIB) as made:
+        for side in (1000, 8000):
+            dataset = changed(film(Stored(radiograph(64, 64))), Rows=side, Columns=side, WindowCenter=5, WindowWidth=9)
+            dicom = compressed(dataset, DEFLATED_FRAME, frame=deflate_bomb(side))
+            if side == 1000:
+                assert made.read(dicom).image.shape == (1, 224, 224)
+            else:
+                with pytest.raises(UnsupportedImage, match="memory"):
+                    made.read(dicom)
+
+
+def test_the_child_ends_with_its_parent_however_that_dies():
+    script = (
+        "import os, signal, sys; from pathlib import Path; from wetread_preprocess import FilmPreprocessor\n"
+        "made = FilmPreprocessor.load(Path(sys.argv[1])); made.read(sys.stdin.buffer.read())\n"
+        "print(made._sandbox._child._process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(RECIPE_FOLDER)], input=GOOD_J2K, capture_output=True, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert wait_for_end(int(ended.stdout))
+
+
+def test_frames_of_every_size_pass_through_the_shared_memory(preprocessor):
+    for side in (60, 1500, 70, 900):
+        dataset = film(np.random.default_rng(side).integers(0, 256, (side, side)).astype(np.uint8))
+        packed = preprocessor.read(compressed(dataset, RLELossless, frame=raw_rle(dataset))).image
+        np.testing.assert_array_equal(packed, preprocessor.read(to_bytes(dataset)).image)
+
+
+def raw_rle(dataset) -> bytes:
+    """An RLE frame of literals alone, larger than its pixels."""
+    pixels = dataset.PixelData[: dataset.Rows * dataset.Columns]
+    runs = b"".join(bytes([len(part) - 1]) + part for part in (pixels[i : i + 128] for i in range(0, len(pixels), 128)))
+    return struct.pack("<16I", 1, 64, *[0] * 14) + runs + b"\0" * (len(runs) % 2)
+
+
+def test_the_child_leaves_no_file_descriptor_behind(recipe):
+    with limited(recipe) as made:
+        assert_reads(made)
+        open_before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(3):
+            made.close()
+            assert_reads(made)
+        assert len(list(Path("/proc/self/fd").iterdir())) == open_before
