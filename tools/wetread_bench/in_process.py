@@ -20,11 +20,26 @@ Answer = dict[str, npt.NDArray[np.float32]]
 
 @dataclass
 class Stages:
-    """Seconds spent in each stage."""
+    """Seconds spent in each stage, and CPU seconds of this process: the decoding child's are not among them."""
 
     preprocess: float = 0.0
     classify: float = 0.0
     postprocess: float = 0.0
+    preprocess_cpu: float = 0.0
+    classify_cpu: float = 0.0
+    postprocess_cpu: float = 0.0
+
+    def add(self, stage: str, begun: tuple[float, float]) -> tuple[float, float]:
+        """Charge the time since `begun` to a stage; return the present moment."""
+        now = moment()
+        setattr(self, stage, getattr(self, stage) + now[0] - begun[0])
+        setattr(self, f"{stage}_cpu", getattr(self, f"{stage}_cpu") + now[1] - begun[1])
+        return now
+
+
+def moment() -> tuple[float, float]:
+    """Seconds of the wall clock and of this process's CPU time."""
+    return time.perf_counter(), time.process_time()
 
 
 @dataclass
@@ -79,24 +94,21 @@ class InProcess:
         return [float(self._read(at, 1, Stages())[0]) for at in range(len(self._films))]
 
     def _read(self, at: int, batch: int, stages: Stages) -> list[float]:
-        begun = time.perf_counter()
+        begun = moment()
         films: list[Film] = [
             self._preprocessor.read(self._films[index % len(self._films)]) for index in range(at, at + batch)
         ]
         images = np.stack([film.image for film in films]) if batch > 1 else films[0].image[None]
-        preprocessed = time.perf_counter()
+        begun = stages.add("preprocess", begun)
         raw: Answer = self._engine.run({"IMAGE": images}, OUTPUTS)
-        classified = time.perf_counter()
+        begun = stages.add("classify", begun)
         readings = [
             self._postprocessor.read(
                 raw["LOGITS"][index], raw["ACTIVATION"][index], raw["FEATURES"][index], film.geometry
             )
             for index, film in enumerate(films)
         ]
-        ended = time.perf_counter()
-        stages.preprocess += preprocessed - begun
-        stages.classify += classified - preprocessed
-        stages.postprocess += ended - classified
+        stages.add("postprocess", begun)
         return [float(reading.probability[0]) for reading in readings]
 
 

@@ -52,14 +52,16 @@ def _measurements(measurements: list[Measurement]) -> Table:
 
 
 def _stages(result: Result) -> Table:
-    table = Table("in process", title="in process, ms a film and process (a batch's time shared out)")
+    table = Table("in process", title="in process, ms a film (CPU ms, without the decoding child)")
     for title in ("batch", "preprocess", "classify", "postprocess"):
         table.add_column(title, justify="right")
     batches = result.settings["calibration"]["batches"]
     for seen in result.measurements:
         if seen.stages_ms:
             batch = batches.get(seen.syntax, 1) if seen.way == "limit" else 1
-            numbers = (f"{milliseconds:.2f}" for milliseconds in seen.stages_ms.values())
+            of = seen.stages_ms
+            stages = ("preprocess", "classify", "postprocess")
+            numbers = (f"{of[stage]:.2f} ({of[f'{stage}_cpu']:.2f})" for stage in stages)
             table.add_row(f"{WAYS[seen.way]}, {TITLES[seen.syntax]}", str(batch), *numbers)
     return table
 
