@@ -11,6 +11,8 @@ from wetread_preprocess.errors import InvalidDicom
 from wetread_preprocess.header import PixelFormat
 from wetread_preprocess.samples import FloatImage
 
+# Values and windows beyond this, or windows narrower than its inverse, mean nothing and overflow in float32.
+_LARGEST = 1e15
 _WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -93,9 +95,11 @@ def _modality(values: FloatImage, read: Attributes, fmt: PixelFormat) -> tuple[F
     intercept = (read.floats("RescaleIntercept") or (0.0,))[0]
     if slope == 0.0:
         raise InvalidDicom("Rescale Slope (0028,1053) is 0; every pixel would be equal")
+    ends = sorted((low * slope + intercept, high * slope + intercept))
+    if not -_LARGEST <= ends[0] <= ends[1] <= _LARGEST:
+        raise InvalidDicom(f"Rescale Slope and Intercept (0028,1053, 0028,1052) are {slope:g} and {intercept:g}")
     if (slope, intercept) != (1.0, 0.0):
         values = values * np.float32(slope) + np.float32(intercept)
-    ends = sorted((low * slope + intercept, high * slope + intercept))
     return values, ends[0], ends[1]
 
 
@@ -137,9 +141,12 @@ def _stated_window(read: Attributes, warnings: list[str]) -> Window | None:
             f"VOI LUT Function (0028,1056) is {function[:16]}, which the standard does not know; LINEAR was taken"
         )
         function = "LINEAR"
-    least = 1.0 if function == "LINEAR" else 0.0
-    if widths[0] < least or widths[0] == 0.0:
-        warnings.append(f"Window Width (0028,1051) is {widths[0]:g}, which is no window; it was left aside")
+    least = 1.0 if function == "LINEAR" else 1.0 / _LARGEST
+    if not (least <= widths[0] <= _LARGEST and abs(centres[0]) <= _LARGEST):
+        warnings.append(
+            f"Window Centre and Width (0028,1050-1051) are {centres[0]:g} and {widths[0]:g}, which is no window; "
+            "they were left aside"
+        )
         return None
     return Window(centres[0], widths[0], function)
 

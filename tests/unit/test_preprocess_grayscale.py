@@ -326,10 +326,10 @@ class TestWarnings:
         (warning,) = self.warnings(preprocessor, WindowCenter=2000, WindowWidth=3000, VOILUTFunction="GAMMA")
         assert "GAMMA" in warning
 
-    @pytest.mark.parametrize("width", [0, -5, 0.5])
-    def test_a_window_of_no_width_is_left_aside_and_named(self, preprocessor, width):
-        warnings = self.warnings(preprocessor, WindowCenter=2000, WindowWidth=width)
-        assert any("Window Width (0028,1051)" in warning for warning in warnings)
+    @pytest.mark.parametrize(("centre", "width"), [(2000, 0), (2000, -5), (2000, 0.5), (2000, 1e300), (-1e300, 99)])
+    def test_a_window_that_is_none_is_left_aside_and_named(self, preprocessor, centre, width):
+        warnings = self.warnings(preprocessor, WindowCenter=centre, WindowWidth=width)
+        assert any("Width (0028,1050-1051)" in warning for warning in warnings)
 
 
 def test_the_percentiles_of_a_film_without_window_become_black_and_white(preprocessor):
@@ -380,7 +380,11 @@ def test_a_broken_lut_is_named(preprocessor, broken, keyword):
 
 @pytest.mark.parametrize(
     ("attributes", "name"),
-    [({"RescaleSlope": 0}, "Rescale Slope"), ({"RescaleSlope": "nan"}, "Rescale Slope")],
+    [
+        ({"RescaleSlope": 0}, "Rescale Slope"),
+        ({"RescaleSlope": "nan"}, "Rescale Slope"),
+        ({"RescaleSlope": "1e38"}, "Rescale Slope"),
+    ],
 )
 def test_a_rescale_that_means_nothing_is_named(preprocessor, attributes, name):
     dataset = film(Stored(radiograph(300, 300)))
