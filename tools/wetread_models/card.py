@@ -33,7 +33,7 @@ Held-out patients: **AUC {f.auc_held_out}**; at the shipped threshold on the tes
 | `IMAGE` [b,1,224,224] | (v - 127) / 128, v the film in 0..255, white = dense, stretched to 224 x 224 |
 | `LOGITS` [b,1] | mean of `ACTIVATION` + bias |
 | `ACTIVATION` [b,1,7,7] | each cell's contribution to the logit |
-| `FEATURES` [b,F] | pooled outputs of middle blocks, for novelty |
+| `FEATURES` [b,152] | pooled outputs of two middle blocks, for novelty |
 """
 
 
@@ -102,17 +102,19 @@ patients.
 
 ### Robustness
 
-All held-out films changed in one way, same threshold. *Change* is the mean absolute change of the probability.
+All held-out films changed in one way, same threshold. *Change* is the mean absolute change of the probability,
+*novel* the share of films with NOVELTY above 1.
 
-| change to the film | AUC | sensitivity | specificity | change |
-|---|---|---|---|---|
+| change to the film | AUC | sensitivity | specificity | change | novel |
+|---|---|---|---|---|---|
 {_robustness_rows(f)}
 """
 
 
 def _robustness_rows(f: Figures) -> str:
     return "\n".join(
-        f"| {r.perturbation} | {r.auc:.4f} | {r.sensitivity:.3f} | {r.specificity:.3f} | {r.mean_change:.3f} |"
+        f"| {r.perturbation} | {r.auc:.4f} | {r.sensitivity:.3f} | {r.specificity:.3f} | {r.mean_change:.3f} "
+        f"| {r.novel:.1%} |"
         for r in f.robustness
     )
 
@@ -144,9 +146,9 @@ def _novelty(f: Figures) -> str:
     rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in f.strangers.items())
     return f"""## Novelty
 
-Distance in the space of `FEATURES` (Gaussian with low-rank covariance, fitted to the training films) over the 99th
-percentile of the held-out films. Against the calibration half's percentile, {f.novel_share_test:.1%} of the test half
-is novel. Pictures that are no chest films:
+Distance in the space of `FEATURES` (Gaussian with low-rank covariance, fitted to augmented training films, so that
+another scanner's noise or format alone is not novel) over the 99th percentile of the held-out films. Against the
+calibration half's percentile, {f.novel_share_test:.1%} of the test half is novel. Pictures that are no chest films:
 
 | picture | NOVELTY |
 |---|---|
@@ -162,9 +164,9 @@ def _synthetic(f: Figures) -> str:
     )
     return f"""## Synthetic films
 
-`synthetic_films.npz` holds a statistical model of each class: mean, principal components over all training films,
-coloured noise. It draws films for demonstrations and tests, labelled synthetic in every header. They are no evidence of
-how well the classifier reads.
+`synthetic_films.npz` holds a statistical model of each class, fitted to training films brought to one shape: mean and
+principal components of gray levels and of shape. It draws films for demonstrations and tests, labelled synthetic in
+every header. They are no evidence of how well the classifier reads.
 
 | class | films drawn | spread | read as their class | median NOVELTY | NOVELTY below 1 |
 |---|---|---|---|---|---|

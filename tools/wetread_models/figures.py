@@ -10,6 +10,7 @@ import numpy as np
 
 from wetread_models.calibrate import Interval, Rates, auc, bootstrap_auc, probability, rates
 from wetread_models.data import NORMAL, PNEUMONIA
+from wetread_models.novelty import distances
 from wetread_models.perturbations import PERTURBATIONS
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+    from wetread_postprocess import FeatureStatistics
 
     from wetread_models.artefacts import Calibration
     from wetread_models.data import FilmFile, Split
@@ -42,6 +44,8 @@ class Robustness:
     specificity: float
     mean_change: float
     """Mean |change of probability| against the unchanged film."""
+    novel: float
+    """Share of the films with NOVELTY above 1."""
 
 
 @dataclass(frozen=True)
@@ -123,20 +127,22 @@ def robustness(
     classifier: OnnxClassifier,
     pictures: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.int64],
-    temperature: float,
-    threshold: float,
+    calibration: Calibration,
+    statistics: FeatureStatistics,
     report: Callable[[str], None],
 ) -> tuple[Robustness, ...]:
     """The table of perturbations over films uint8 [n,224,224]."""
     rows: list[Robustness] = []
     plain = None
     for name, change in PERTURBATIONS.items():
-        logits = classifier.outputs(np.stack([change(p) for p in pictures])).logits
-        values = probability(logits, temperature)
+        outputs = classifier.outputs(np.stack([change(p) for p in pictures]))
+        logits = outputs.logits
+        values = probability(logits, calibration.temperature)
+        novel = float((distances(statistics, outputs.features) > calibration.novelty_99).mean())
         plain = values if plain is None else plain
-        at = rates(values, labels, threshold)
+        at = rates(values, labels, calibration.threshold)
         moved = float(np.abs(values - plain).mean())
-        rows.append(Robustness(name, auc(logits, labels), at.sensitivity, at.specificity, moved))
+        rows.append(Robustness(name, auc(logits, labels), at.sensitivity, at.specificity, moved, novel))
         report(f"{name}: AUC {rows[-1].auc:.4f}, sensitivity {at.sensitivity:.3f}, specificity {at.specificity:.3f}")
     return tuple(rows)
 

@@ -10,6 +10,7 @@ import torch
 
 from wetread_models import figures, novelty, strangers
 from wetread_models.artefacts import CLASSIFIER, POSTPROCESS, SYNTHETIC_FILMS, Calibration, write_pipeline
+from wetread_models.augment import augment
 from wetread_models.calibrate import (
     SENSITIVITY_MARGIN,
     TARGET_SENSITIVITY,
@@ -80,12 +81,13 @@ def finish(
     checkpoint: Path, split: Split, places: Places, dicom: Path, report: Callable[[str], None]
 ) -> figures.Figures:
     """Write every artefact of a trained checkpoint; `dicom` may hold pictures of other things than chests."""
+    state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
     gap = export(load_classifier(checkpoint), places.model)
     report(f"{places.model}: {places.model.stat().st_size / 1e6:.1f} MB, within {gap:.1e} of torch")
     classifier = OnnxClassifier(places.model)
     train, half, test = (_read(classifier, films) for films in (split.train, split.calibration, split.test))
     report("read all films with the exported network")
-    statistics = novelty.fit(train.outputs.features)
+    statistics = novelty.fit(classifier.outputs(_varied(train.pictures, state["options"]["seed"])).features)
     calibration = calibrate(half, test, statistics)
     write_pipeline(places.postprocess / "pipeline.json", calibration)
     novelty.save(statistics, places.postprocess / "novelty.npz")
@@ -106,6 +108,13 @@ def finish(
     result.save(places.classifier / "figures.json")
     write_card(places.classifier / "CARD.md", result)
     return result
+
+
+def _varied(pictures: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.uint8]:
+    """One augmented variant of each film: noise, crops and resolutions of other places are no novelty."""
+    rng = np.random.default_rng((seed, 1))
+    others = rng.integers(len(pictures), size=len(pictures))
+    return np.stack([augment(film, pictures[other], rng) for film, other in zip(pictures, others, strict=True)])
 
 
 def _read(classifier: OnnxClassifier, films: Sequence[FilmFile]) -> Read:
@@ -135,7 +144,8 @@ def _film_model(classifier: OnnxClassifier, train: Read, calibration: Calibratio
         values = probability(classifier.outputs(pictures).logits, calibration.temperature)
         return np.asarray(values >= calibration.threshold)
 
-    return fit_film_model(train.pictures, train.labels, read_positive)
+    mixed = np.random.default_rng(0).permutation(len(train.films))
+    return fit_film_model(train.pictures[mixed], train.labels[mixed], read_positive)
 
 
 def _figures(
@@ -177,8 +187,8 @@ def _figures(
             classifier,
             pictures,
             figures.labels_of(held_out),
-            calibration.temperature,
-            calibration.threshold,
+            calibration,
+            statistics,
             report,
         ),
         shortcuts=figures.shortcuts(held_out, pictures, logits),

@@ -17,7 +17,7 @@ IMAGE_SIZE = 224
 FROZEN_BLOCKS = 3
 """Blocks that, with the stem, keep their ImageNet weights: 112 and 56 pixel stages, edges, most of a step's time."""
 FEATURE_BLOCKS = (4, 10)
-"""Blocks whose pooled output joins FEATURES: a fine-tuned head forgets what tells a hand from a chest, these do not."""
+"""Blocks whose pooled outputs are FEATURES: a fine-tuned head forgets what tells a hand from a chest, these do not."""
 
 
 class FilmClassifier(nn.Module):
@@ -73,7 +73,7 @@ class FilmClassifier(nn.Module):
         maps, middle = self.late(self.early(image))
         activation = functional.conv2d(maps, self.head.weight[:, :, None, None])
         logits = activation.mean(dim=(2, 3)) + self.head.bias
-        return logits, activation, torch.cat([middle, maps.mean(dim=(2, 3))], dim=1)
+        return logits, activation, middle
 
     def training_logits(self, image: torch.Tensor) -> torch.Tensor:
         """LOGITS [b,1] with dropout, the early part without gradient."""

@@ -19,28 +19,32 @@ if TYPE_CHECKING:
 
     Label = Literal["normal", "pneumonia"]
     Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+    Floats = npt.NDArray[np.float32]
 
 LABELS: tuple[Label, ...] = ("normal", "pneumonia")
 DRAWN_SIZE = 224
 """Films are drawn at this size, the resolution of the films behind the model, and enlarged from there."""
 LARGEST_BITS = 16
 _FILM_HEIGHT_MM = 300.0
+# A mean over films is softer than a film.
+_SHARPENING = 1.5
+_SHARPENING_RADIUS = 1.2
 _NOISE = 0.4
 """Standard deviation of the noise of single pixels at full size, in gray levels of 255."""
 
 
 @dataclass(frozen=True)
 class ClassModel:
-    """The films of one class: mean and principal components, and what those leave over as coloured noise."""
+    """The films of one class, brought to one shape: how their gray levels vary, and how their shapes vary."""
 
-    mean: npt.NDArray[np.float32]
-    """[s,s], gray levels 0-255."""
-    components: npt.NDArray[np.float32]
-    """[k,s,s], each scaled to one standard deviation."""
-    deviation: npt.NDArray[np.float32]
-    """[t,t], standard deviation of the rest by place, gray levels."""
-    spectrum: npt.NDArray[np.float32]
-    """[r], amplitude of the rest by frequency, from zero to the corner of the spectrum."""
+    mean: Floats
+    """[224,224], gray levels 0-255 of the mean film in the mean shape."""
+    components: Floats
+    """[k,s,s], principal components of the gray levels, each scaled to one standard deviation."""
+    shape_mean: Floats
+    """[t,t,2], mean displacement (x, y) in pixels of 224."""
+    shape_components: Floats
+    """[j,t,t,2], principal components of the displacement, scaled alike."""
     spread: float
     """By how much the coefficients vary, 1 as in the films; chosen so that a drawn film is read as its class."""
 
@@ -61,24 +65,32 @@ class FilmModel:
         """Write synthetic_films.npz: components as int8 with a scale each."""
         arrays: dict[str, npt.NDArray[np.generic]] = {}
         for label, model in self.classes.items():
-            scale = np.abs(model.components).max(axis=(1, 2)) / 127
-            arrays[f"{label}_components"] = np.rint(model.components / scale[:, None, None]).astype(np.int8)
-            arrays[f"{label}_scale"] = scale.astype(np.float32)
             arrays[f"{label}_mean"] = model.mean.astype(np.float16)
-            arrays[f"{label}_deviation"] = model.deviation.astype(np.float16)
-            arrays[f"{label}_spectrum"] = model.spectrum.astype(np.float32)
+            arrays[f"{label}_shape_mean"] = model.shape_mean.astype(np.float16)
             arrays[f"{label}_spread"] = np.array(model.spread, dtype=np.float32)
+            for name, components in (("components", model.components), ("shape_components", model.shape_components)):
+                flat = components.reshape(len(components), -1)
+                scale = np.abs(flat).max(axis=1, initial=1e-6) / 127
+                arrays[f"{label}_{name}"] = np.rint(flat / scale[:, None]).astype(np.int8).reshape(components.shape)
+                arrays[f"{label}_{name}_scale"] = scale.astype(np.float32)
         np.savez_compressed(path, **arrays)
 
-    def picture(self, seed: int, label: Label) -> npt.NDArray[np.float32]:
+    def picture(self, seed: int, label: Label) -> Floats:
         """A film at 224 x 224 as float32 gray levels in 0-255, white = dense."""
         model = self.classes[label]
         rng = np.random.default_rng((LABELS.index(label), seed))
-        # Far tails of a Gaussian are no films.
-        weights = np.clip(rng.standard_normal(len(model.components)), -2, 2) * model.spread
-        smooth = model.mean + np.tensordot(weights.astype(np.float32), model.components, axes=1)
-        picture = _enlarge(smooth, DRAWN_SIZE, DRAWN_SIZE) + _coloured_noise(model, rng)
-        return np.clip(picture, 0, 255).astype(np.float32)
+        texture, shape = (
+            # Far tails of a Gaussian are no films.
+            np.tensordot(model.spread * np.clip(rng.standard_normal(len(c)), -2, 2), c, axes=1).astype(np.float32)
+            for c in (model.components, model.shape_components)
+        )
+        gray = model.mean + _enlarge(texture, DRAWN_SIZE, DRAWN_SIZE)
+        shift = _enlarge(model.shape_mean + shape, DRAWN_SIZE, DRAWN_SIZE)
+        y, x = np.mgrid[:DRAWN_SIZE, :DRAWN_SIZE].astype(np.float32)
+        # The displacements are smooth and small: their negative stands for their inverse.
+        bent = cv2.remap(gray, x - shift[..., 0], y - shift[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        sharp = bent + _SHARPENING * (bent - cv2.GaussianBlur(bent, (0, 0), _SHARPENING_RADIUS))
+        return np.asarray(np.clip(sharp, 0, 255), dtype=np.float32)
 
     def film(self, seed: int, label: Label, rows: int = 1024, columns: int = 1024, bits: int = 12) -> Pixels:
         """A film [rows,columns] over the range of `bits` (8-16), white = dense; uint8 for 8 bits, else uint16."""
@@ -102,31 +114,21 @@ class FilmModel:
 
 
 def _unpack(arrays: np.lib.npyio.NpzFile, label: str) -> ClassModel:
-    components = arrays[f"{label}_components"].astype(np.float32) * arrays[f"{label}_scale"][:, None, None]
+    def components(name: str) -> Floats:
+        packed = arrays[f"{label}_{name}"].astype(np.float32)
+        scale = arrays[f"{label}_{name}_scale"]
+        return np.asarray(packed * scale.reshape(-1, *[1] * (packed.ndim - 1)), dtype=np.float32)
+
     return ClassModel(
         arrays[f"{label}_mean"].astype(np.float32),
-        components,
-        arrays[f"{label}_deviation"].astype(np.float32),
-        arrays[f"{label}_spectrum"],
+        components("components"),
+        arrays[f"{label}_shape_mean"].astype(np.float32),
+        components("shape_components"),
         float(arrays[f"{label}_spread"]),
     )
 
 
-def radial_bins(size: int, bins: int) -> npt.NDArray[np.int64]:
-    """For each frequency of np.fft.fft2 of a size x size picture, the index of its ring, 0 to bins - 1."""
-    frequency = np.fft.fftfreq(size)
-    radius = np.hypot(frequency[:, None], frequency[None, :])
-    return np.asarray(np.minimum((radius / np.hypot(0.5, 0.5) * bins).astype(np.int64), bins - 1))
-
-
-def _coloured_noise(model: ClassModel, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    white = np.fft.fft2(rng.standard_normal((DRAWN_SIZE, DRAWN_SIZE)))
-    noise = np.fft.ifft2(white * model.spectrum[radial_bins(DRAWN_SIZE, len(model.spectrum))]).real
-    scaled = noise / noise.std() * _enlarge(model.deviation, DRAWN_SIZE, DRAWN_SIZE)
-    return np.asarray(scaled, dtype=np.float32)
-
-
-def _enlarge(picture: npt.NDArray[np.float32], rows: int, columns: int) -> npt.NDArray[np.float32]:
+def _enlarge(picture: Floats, rows: int, columns: int) -> Floats:
     return np.asarray(cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
