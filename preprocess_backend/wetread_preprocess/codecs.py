@@ -127,7 +127,12 @@ def _rle(job: Job, frame: bytes, shelf: Shelf) -> Samples:
     from rle.utils import decode_frame  # noqa: PLC0415 -- only a decoding process needs the codecs
 
     fmt = job.fmt
-    raw = decode_frame(frame, fmt.rows * fmt.columns, fmt.bits_allocated, "<")
+    try:
+        raw = decode_frame(frame, fmt.rows * fmt.columns, fmt.bits_allocated, "<")
+    except BaseException as panic:  # a Rust panic is no Exception, and need not end the process
+        if type(panic).__name__ != "PanicException":
+            raise
+        raise InvalidDicom("the RLE frame does not unpack to Rows x Columns") from panic
     if len(raw) != fmt.rows * fmt.columns * fmt.samples * fmt.bits_allocated // 8:
         raise InvalidDicom(f"the RLE frame unpacks to {len(raw)} bytes, not to Rows x Columns")
     dtype = np.dtype(f"<u{fmt.bits_allocated // 8}")

@@ -28,8 +28,8 @@ _BOOT = (
 class Sandbox:
     """Decodes and shrinks compressed frames in a child process, one at a time.
 
-    The child is started at the first frame and again after each crash, time-out or breach of its memory limit;
-    the frame that caused it is refused, the next is decoded. It ends with this process.
+    The child is started at the first frame and again after each crash, time-out or breach of its memory limit; a frame
+    that it dies of twice is refused, the next is decoded. It ends with this process.
     """
 
     def __init__(self, limits: DecodeLimits) -> None:
@@ -45,6 +45,16 @@ class Sandbox:
         Raises:
             ImageError: what the decoder says, or that it crashed or took too long.
         """
+        try:
+            return self._attempt(job, frame)
+        except ConnectionError:
+            # It may have died of something else, before this frame or beside it: only the second death is the frame's.
+            try:
+                return self._attempt(job, frame)
+            except ConnectionError as error:
+                raise InvalidDicom("the codec crashed on this frame; the file is damaged") from error
+
+    def _attempt(self, job: Job, frame: Sequence[memoryview]) -> FloatImage:
         child = self._child
         if child is None or not child.alive():
             self.close()
@@ -56,7 +66,7 @@ class Sandbox:
             raise UnsupportedImage(f"decoding took longer than {self._limits.timeout_s:g} s and was stopped") from error
         except (ConnectionError, json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError) as error:
             self.close()
-            raise InvalidDicom("the codec crashed on this frame; the file is damaged") from error
+            raise ConnectionError("the decoding process ended or answered nonsense") from error
 
     def close(self) -> None:
         """End the child process; the next frame starts a new one."""
@@ -89,7 +99,7 @@ class _Child:
                     [_interpreter(), "-c", _BOOT, json.dumps(sys.path), *map(str, arguments)],
                     pass_fds=(theirs.fileno(), self._fd),
                     stdin=subprocess.DEVNULL,
-                    env={**os.environ, **_ONE_THREAD},
+                    env={**os.environ, **_CODEC_ENVIRONMENT},
                 )
             on_failure.callback(_end, self._process)
             ours.settimeout(_START_TIMEOUT_S)
@@ -134,8 +144,8 @@ class _Child:
         return line
 
 
-# A decoder's own threads would only take cores from the other films.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# A decoder's own threads would only take cores from the other films, its backtraces fill the log.
+_CODEC_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RUST_BACKTRACE": "0"}
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
