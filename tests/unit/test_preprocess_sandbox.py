@@ -7,7 +7,6 @@ import signal
 import struct
 import subprocess
 import sys
-import threading
 import zlib
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from conftest import RECIPE_FOLDER
 from films import DEFLATED_FRAME, Stored, changed, compressed, film, frame_of, radiograph, to_bytes
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from wetread_preprocess import DecodeLimits, FilmPreprocessor, ImageError, InvalidDicom, Recipe, UnsupportedImage
+from wetread_preprocess.sandbox import _Child
 
 GOOD = film(radiograph(100, 90, 8))
 GOOD_J2K = compressed(GOOD, JPEG2000Lossless)
@@ -59,40 +59,58 @@ def test_compressed_films_share_one_child_and_native_ones_need_none(recipe):
     assert wait_for_end(first)
 
 
+@pytest.fixture
+def deaths(monkeypatch):
+    """Signals that the next decoding processes die of, each while it holds a frame."""
+    waiting: list[signal.Signals] = []
+    make_room, receive = _Child._make_room, _Child._receive
+
+    def hold(child, size):
+        if waiting:
+            os.kill(child._process.pid, signal.SIGSTOP)
+        make_room(child, size)
+
+    def die(child):
+        if waiting and child._connection.gettimeout() == child._timeout_s:  # not yet while it starts
+            os.kill(child._process.pid, waiting.pop())
+            os.kill(child._process.pid, signal.SIGCONT)
+        return receive(child)
+
+    monkeypatch.setattr(_Child, "_make_room", hold)
+    monkeypatch.setattr(_Child, "_receive", die)
+    return waiting
+
+
 @pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT], ids=lambda death: death.name)
-def test_a_codec_that_crashes_refuses_its_film_and_the_next_is_read(recipe, monkeypatch, death):
+def test_a_codec_that_crashes_twice_refuses_its_film_and_the_next_is_read(recipe, deaths, death):
     with limited(recipe) as made:
         assert_reads(made)
-        child, pid = made._sandbox._child, child_of(made)
-        waits = threading.Event()
-        receive = child._receive
-
-        def receive_and_tell():
-            waits.set()
-            return receive()
-
-        monkeypatch.setattr(child, "_receive", receive_and_tell)
-        os.kill(pid, signal.SIGSTOP)  # it holds the request, but does not answer
-        errors: list[BaseException] = []
-
-        def read() -> None:
-            try:
-                made.read(GOOD_J2K)
-            except ImageError as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=read)
-        thread.start()
-        assert waits.wait(20)
-        os.kill(pid, death)
-        os.kill(pid, signal.SIGCONT)
-        thread.join(20)
-        (error,) = errors
-        assert isinstance(error, InvalidDicom)
-        assert "codec crashed" in str(error)
-        assert_reads(made)
-        assert child_of(made) != pid
+        pid = child_of(made)
+        deaths += [death, death]
+        with pytest.raises(InvalidDicom, match="codec crashed"):
+            made.read(GOOD_J2K)
+        assert not deaths
         assert wait_for_end(pid)
+        assert_reads(made)
+
+
+def test_a_film_whose_decoding_process_is_killed_beside_it_is_read_all_the_same(recipe, deaths):
+    with limited(recipe) as made:
+        deaths.append(signal.SIGKILL)
+        assert_reads(made)
+        assert not deaths
+
+
+def test_an_rle_frame_that_makes_its_decoder_panic_is_refused_and_costs_no_process(recipe):
+    dataset = film(Stored(radiograph(100, 90)))
+    plane = b"".join(b"\x81\x05" for _ in range(9000 // 128)) + b"\xd9\x05"  # 70 runs of 128 and one of 40
+    overrun = struct.pack("<16I", 2, 64, 64 + len(plane), *[0] * 13) + plane + plane[:-2] + b"\x81\x05"
+    with limited(recipe) as made:
+        assert_reads(made)
+        pid = child_of(made)
+        with pytest.raises(InvalidDicom, match="RLE"):
+            made.read(compressed(dataset, RLELossless, frame=overrun))
+        assert child_of(made) == pid
 
 
 def test_a_codec_that_hangs_is_stopped_by_name_and_the_next_film_is_read(recipe):
@@ -112,7 +130,6 @@ def test_a_child_that_died_between_two_films_is_replaced_unnoticed(recipe):
         assert_reads(made)
         pid = child_of(made)
         os.kill(pid, signal.SIGKILL)
-        made._sandbox._child._process.wait()
         assert_reads(made)
         assert child_of(made) != pid
 
