@@ -13,6 +13,7 @@ from wetread_bench.encode import SYNTAXES
 from wetread_bench.films import FilmPlan, bench_films
 from wetread_bench.publish import NotPublishable
 from wetread_bench.publish import publish as publish_result
+from wetread_bench.soak_command import soak
 from wetread_bench.tables import show
 
 app = typer.Typer(
@@ -69,3 +70,6 @@ def publish(
     except (NotPublishable, FileNotFoundError) as error:
         print(f"wetread bench publish: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
+
+
+app.command("soak")(soak)

@@ -1,5 +1,6 @@
 """`wetread bench films`: how near the served path comes to the same code without a server, and to a plain stack."""
 
+import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from wetread_bench.rig import Rig
 PLAIN_SYNTAXES = ("raw", "j2k")
 OPEN_SYNTAXES = ("raw", "j2k")
 CONCURRENCY = 8
+QUIET = 0.1
+"""Share of the cores that other processes may take, by the median cell. On a busy machine the served path, which is
+many processes, gets a larger share than the limit's one a core: the ratio flatters."""
 Progress = Callable[[str], None]
 
 
@@ -110,10 +114,11 @@ def _result(
             for error, count in seen.errors.items():
                 errors[f"{cell.key}: {error}"] = errors.get(f"{cell.key}: {error}", 0) + count
     found = ratios(observations)
+    quiet = statistics.median(seen.other_cpu_share for rounds in observations.values() for seen in rounds) <= QUIET
     ordered = [cell for cell in dict.fromkeys(plan.cells()) if cell in observations]
     return Result(
         name="films_accounting" if plan.accounting_only else "films",
-        complete=plan.complete and {ratio.name for ratio in found} == set(FIGURES) and not errors,
+        complete=plan.complete and quiet and {ratio.name for ratio in found} == set(FIGURES) and not errors,
         machine=describe_machine(),
         versions=versions(),
         commit=commit(checkout),

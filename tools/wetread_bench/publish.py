@@ -31,7 +31,7 @@ def publish(name: str, output: Path, checkout: Path) -> Path:
     source = output / f"{name}.json"
     document = json.loads(source.read_text())
     if not document["complete"]:
-        raise NotPublishable(f"{source} is of a quick, filtered or failed run")
+        raise NotPublishable(f"{source} is of a quick, filtered or failed run, or of a busy machine")
     readme = checkout / README
     text = replaced(readme.read_text(), name, document)
     target = checkout / DOCS / source.name

@@ -110,7 +110,7 @@ class Result:
 
     name: str
     complete: bool
-    """Every cell was measured at full length: only such results are published."""
+    """Every cell was measured at full length on a quiet machine, without an error: only such results are published."""
     machine: Machine
     versions: dict[str, str]
     commit: str
