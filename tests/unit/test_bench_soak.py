@@ -46,6 +46,11 @@ def test_a_run_that_was_shortened_says_so(tmp_path):
     assert json.loads(short.write(tmp_path).read_text())["shortened"] is True
 
 
+def test_a_few_megabytes_in_a_short_run_are_no_growth():
+    assert not soak_of(2.0, requests=10_000, warm_up=0.0).grew
+    assert soak_of(2.0).grew
+
+
 def test_errors_of_the_server_are_counted_and_refusals_are_not():
     outcomes = {"read": 9, "InvalidDicom": 5, "error: ServerError: x": 2, "error: a model's process died": 1}
     assert dataclasses.replace(soak_of(0.0), outcomes=outcomes).figures["server_errors"] == 3
