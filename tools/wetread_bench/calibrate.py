@@ -7,6 +7,7 @@ from wetread_bench.results import Cell, Observation
 from wetread_bench.rig import GENERATORS, Rig
 
 BATCHES = (1, 2, 4, 8)
+GENERATOR_COUNTS = (1, 2, GENERATORS)
 PASSES = 3
 OPEN_SHARE = 0.7
 """The open loop's rate, as a share of the closed loop's throughput at concurrency 8."""
@@ -28,11 +29,11 @@ class Calibration:
 
 
 def calibrate(rig: Rig, syntaxes: list[str], seconds: float, *, brief: bool) -> Calibration:
-    """Measure and set the rig's choices. `brief`: the defaults, and one pass of the batch."""
+    """Measure and set the rig's choices. `brief`: one pass over two batches, one load generator."""
     passes, tried = (1, (1, 4)) if brief else (PASSES, BATCHES)
     limit = {syntax: _batches(rig, syntax, seconds, passes, tried) for syntax in syntaxes}
     rig.batches = {syntax: max(rates, key=rates.__getitem__) for syntax, rates in limit.items()}
-    rates, cost = _generators(rig, syntaxes[0], seconds, passes)
+    rates, cost = _generators(rig, syntaxes[0], seconds, passes, (1,) if brief else GENERATOR_COUNTS)
     # The cheapest within 3 % of the fastest: a load generator takes the server's own cores.
     fast = [count for count, rate in rates.items() if rate >= 0.97 * max(rates.values())]
     rig.generators = min(fast, key=cost.__getitem__)
@@ -51,9 +52,10 @@ def _batches(rig: Rig, syntax: str, seconds: float, passes: int, tried: tuple[in
     return {batch: round(statistics.median(rates), 2) for batch, rates in seen.items()}
 
 
-def _generators(rig: Rig, syntax: str, seconds: float, passes: int) -> tuple[dict[int, float], dict[int, float]]:
+def _generators(
+    rig: Rig, syntax: str, seconds: float, passes: int, counts: tuple[int, ...]
+) -> tuple[dict[int, float], dict[int, float]]:
     cell = Cell("shm", syntax, 8)
-    counts = [count for count in (1, 2, 4) if count <= GENERATORS]
     seen: dict[int, list[Observation]] = {count: [] for count in counts}
     for _ in range(passes):
         for count, observations in seen.items():

@@ -92,7 +92,10 @@ def _round(
     for cell in reversed(cells) if number % 2 else cells:
         seconds, warm_s = plan.seconds, plan.warm_s
         if cell.way == "plain":
-            seconds, warm_s = 2 * seconds, max(4.0, warm_s)  # eight films under way take seconds to come round
+            seconds, warm_s = (
+                max(4.0, 2 * seconds),
+                max(4.0, warm_s),
+            )  # eight films under way take seconds to come round
         seen = rig.run(cell, seconds, warm_s)
         observations.setdefault(cell, []).append(seen)
         errors = f"  ERRORS: {dict(seen.errors)}" if seen.errors else ""

@@ -209,6 +209,8 @@ def _observe(
     films = max(1e-9, rate * used["wall_s"])
     ours = sum(use.total_s for use in used["cpu"].values())
     capacity = used["wall_s"] * len(cores())
+    if not latencies:
+        errors = {**errors, "no film ended within the window": 1}
     failed = sum(use.failed for use in used["models"].values())
     return Observation(
         films_per_s=rate,
