@@ -137,7 +137,7 @@ def test_noise_is_averaged_and_not_sampled(preprocessor):
     assert_reads_as(preprocessor, dataset, noise)
 
 
-@pytest.mark.parametrize("rows_columns", [(2048, 2048), (2140, 1760), (896, 1000), (1792, 1792)], ids=str)
+@pytest.mark.parametrize("rows_columns", [(2048, 2048), (896, 1000), (1792, 1792)], ids=str)
 def test_halving_a_large_film_first_stays_close_to_the_area_average(preprocessor, rows_columns):
     rough = radiograph(*rows_columns) + np.random.default_rng(2).normal(0, 40, rows_columns)
     stored = np.clip(np.rint(rough), 0, 4095).astype(np.uint16)

@@ -131,7 +131,7 @@ def test_compressed_rgb_is_read_when_gray_and_refused_when_not(preprocessor, syn
         preprocessor.read(compressed(coloured, syntax))
 
 
-@pytest.mark.parametrize("rows_columns", [(1024, 1024), (1100, 1300), (2048, 1536), (1025, 2000)], ids=str)
+@pytest.mark.parametrize("rows_columns", [(1024, 1024), (1100, 1300), (1025, 1400)], ids=str)
 @pytest.mark.parametrize("level", [None, 45])
 def test_reduced_jpeg_2000_stays_within_the_stated_tolerance(preprocessor, rows_columns, level):
     rough = radiograph(*rows_columns) + np.random.default_rng(5).normal(0, 4, rows_columns)
@@ -245,7 +245,7 @@ def test_jpeg_2000_and_near_lossless_samples_stay_within_tolerance(
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("crop", range(3))
+@pytest.mark.parametrize("crop", range(2))
 def test_jpeg_2000_of_benchmark_films_stays_within_tolerance(data_folder, preprocessor, crop):
     hip = pydicom.dcmread(io.BytesIO(sample(data_folder, "RG2_UNC"))).pixel_array
     rng = np.random.default_rng(crop)
