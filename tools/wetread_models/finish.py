@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 FRESH_SEEDS = range(10_000, 10_200)
 """Synthetic films that the fit did not see."""
+_TRIED_FILMS = 100
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ def _film_model(classifier: OnnxClassifier, train: Read, calibration: Calibratio
         return np.asarray(values >= calibration.threshold)
 
     mixed = np.random.default_rng(0).permutation(len(train.films))
-    return fit_film_model(train.pictures[mixed], train.labels[mixed], read_positive)
+    tried = min(_TRIED_FILMS, len(mixed))
+    return fit_film_model(train.pictures[mixed], train.labels[mixed], read_positive, tried)
 
 
 def _figures(
@@ -215,15 +217,16 @@ def _with_synthetic(
     result: figures.Figures, classifier: OnnxClassifier, films: FilmModel, statistics: FeatureStatistics
 ) -> figures.Figures:
     calibration = result.calibration
+    seeds = FRESH_SEEDS[: result.parts["train"].films]
     rows = []
     for value, label in enumerate(LABELS):
-        outputs = classifier.outputs(draw(films, label, FRESH_SEEDS))
+        outputs = classifier.outputs(draw(films, label, seeds))
         positive = probability(outputs.logits, calibration.temperature) >= calibration.threshold
         strange = novelty.distances(statistics, outputs.features) / calibration.novelty_99
         rows.append(
             figures.SyntheticRates(
                 label,
-                len(FRESH_SEEDS),
+                len(seeds),
                 films.classes[label].spread,
                 float((positive == bool(value)).mean()),
                 float(np.median(strange)),

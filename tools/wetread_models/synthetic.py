@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Label = Literal["normal", "pneumonia"]
     Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
     Floats = npt.NDArray[np.float32]
 
+Label = Literal["normal", "pneumonia"]
 LABELS: tuple[Label, ...] = ("normal", "pneumonia")
 DRAWN_SIZE = 224
 """Films are drawn at this size, the resolution of the films behind the model, and enlarged from there."""

@@ -79,7 +79,7 @@ def fit_film_model(
     pictures: Pictures,
     labels: npt.NDArray[np.int64],
     read_positive: Callable[[Pictures], npt.NDArray[np.bool_]],
-    films: int = 100,
+    films: int,
     wanted: float = 0.95,
 ) -> FilmModel:
     """Fit both classes to films of mixed order.

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from wetread_models.augment import augment
-from wetread_models.data import NORMAL, PNEUMONIA, FilmFile, as_image, read_pictures
+from wetread_models.data import NORMAL, PNEUMONIA, DataError, FilmFile, as_image, read_pictures
 from wetread_models.network import FilmClassifier, new_classifier
 
 if TYPE_CHECKING:
@@ -123,15 +123,18 @@ class Trainer:
         self.epoch, self.seconds = 0, 0.0
 
     def resume(self) -> bool:
-        """Go on from the last checkpoint of the work folder, if there is one."""
+        """Go on from the last checkpoint of the work folder, if there is one; DataError when its recipe was another."""
         path = self.work / "last.pt"
         if not path.exists():
             return False
         state: dict[str, Any] = torch.load(path, weights_only=True)
+        if state["options"] != asdict(self.options):
+            raise DataError(f"{path} was made with {state['options']}: resume with the same options, or train anew")
         self.network.load_state_dict(state["network"])
         self.averaged = state["ema"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"])
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         return True
 
@@ -180,6 +183,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "random": torch.get_rng_state(),  # of dropout; augmentation is seeded by epoch and step
             "epoch": self.epoch,
             "seconds": self.seconds,
             "options": asdict(self.options),
