@@ -60,17 +60,15 @@ def train(
     folder = data or data_folder() / "chest_xray"
     try:
         split = split_patients(list_films(folder), seed)
-        _console.print(f"{folder}: {len(split.train)} films to train on, {len(split.held_out)} held out")
+        _say(f"{folder}: {len(split.train)} films to train on, {len(split.held_out)} held out")
         trainer = Trainer(split.train, TrainingOptions(seed=seed, epochs=epochs, batch=batch), work)
         if resume and not trainer.resume():
             _fail(f"{work / 'last.pt'} is missing: nothing to resume, leave --resume out")
         checkpoint = _run(trainer)
-        figures = finishing.finish(
-            checkpoint, split, finishing.Places(repository), folder.parent / "dicom", _console.print
-        )
+        figures = finishing.finish(checkpoint, split, finishing.Places(repository), folder.parent / "dicom", _say)
     except DataError as error:
         _fail(str(error))
-    _console.print(f"AUC of held-out patients {figures.auc_held_out}; see {repository / CLASSIFIER / 'CARD.md'}")
+    _say(f"AUC of held-out patients {figures.auc_held_out}; see {repository / CLASSIFIER / 'CARD.md'}")
 
 
 def _run(trainer: Trainer) -> Path:
@@ -140,6 +138,10 @@ def _bar(what: str) -> Progress:
     return Progress(*columns, console=_console, transient=True)
 
 
+def _say(message: str) -> None:
+    _console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
 def _fail(message: str) -> None:
-    _console.print(f"wetread model: {message}", markup=False, highlight=False, soft_wrap=True)
+    _say(f"wetread model: {message}")
     raise typer.Exit(2)
