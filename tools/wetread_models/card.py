@@ -148,7 +148,8 @@ def _novelty(f: Figures) -> str:
 
 Distance in the space of `FEATURES` (Gaussian with low-rank covariance, fitted to augmented training films, so that
 another scanner's noise or format alone is not novel) over the 99th percentile of the held-out films. Against the
-calibration half's percentile, {f.novel_share_test:.1%} of the test half is novel. Pictures that are no chest films:
+calibration half's percentile, {f.novel_share_test:.1%} of the test half is novel.
+Pictures that are no chest films (the layers behind `FEATURES` were chosen with them, so they are no independent test):
 
 | picture | NOVELTY |
 |---|---|

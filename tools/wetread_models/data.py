@@ -56,7 +56,7 @@ class Split:
 
 def data_folder() -> Path:
     """The folder of real images: WETREAD_DATA, or ../shared/data beside the working folder."""
-    return Path(os.environ.get("WETREAD_DATA", "../shared/data"))
+    return Path(os.environ.get("WETREAD_DATA") or "../shared/data")
 
 
 def patient_of(name: str, label: int) -> str:
