@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from wetread_preprocess import Film, FilmOptions, FilmPreprocessor, ImageError
+from wetread_preprocess import Film, FilmOptions, FilmPreprocessor, FilmRegions, ImageError
 
 
 class TritonPythonModel:
@@ -17,6 +17,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the recipe."""
+        self._regions = FilmRegions()
         self._preprocessor = FilmPreprocessor.load(Path(args["model_repository"]) / args["model_version"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -24,8 +25,9 @@ class TritonPythonModel:
         return [self._respond(request) for request in requests]
 
     def finalize(self) -> None:
-        """End the decoding process."""
+        """End the decoding process, unmap the regions."""
         self._preprocessor.close()
+        self._regions.close()
 
     def _respond(self, request: Any) -> Any:
         try:
@@ -37,9 +39,11 @@ class TritonPythonModel:
             return _error("preprocessing failed on this film; the server's log has the traceback", "INTERNAL")
 
     def _read(self, request: Any) -> Film:
-        dicom: np.ndarray[Any, np.dtype[np.uint8]] = pb_utils.get_input_tensor_by_name(request, "DICOM").as_numpy()
         told = json.loads(request.parameters() or "{}")
         options = FilmOptions(bool(told.get("declared_film", False)), bool(told.get("any_body_part", False)))
+        if "film_region" in told:
+            return self._preprocessor.read(self._regions.film(str(told["film_region"])), options)
+        dicom: np.ndarray[Any, np.dtype[np.uint8]] = pb_utils.get_input_tensor_by_name(request, "DICOM").as_numpy()
         return self._preprocessor.read(dicom.reshape(-1), options)
 
 

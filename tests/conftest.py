@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real images; tests that need it are skipped without."""
-    folder = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    folder = Path(os.environ.get("WETREAD_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not folder.is_dir():
         pytest.skip("no real images: set WETREAD_DATA")
     return folder

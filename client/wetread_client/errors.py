@@ -3,7 +3,7 @@
 WetreadError
 ├── Rejected       this file is at fault: give up on it
 ├── Unavailable    nobody is at fault: try again later
-│   └── RegionLost   the server forgot a shared-memory region (transports mend this themselves)
+│   └── RegionLost   the server cannot find a shared-memory region (transports mend this themselves)
 └── ServerError    the server is at fault: wake somebody
 """
 
@@ -62,7 +62,7 @@ class Unavailable(WetreadError):
 
 
 class RegionLost(Unavailable):
-    """The server knows no such shared-memory region, as after its restart: register it anew and send again."""
+    """The server cannot find a shared-memory region: register it anew, or send the film itself."""
 
 
 class ServerError(WetreadError):
@@ -83,6 +83,7 @@ CAUSES = (
     Cause(Status.INVALID_ARGUMENT, re.compile(r"^InvalidDicom: "), Rejected, "InvalidDicom"),
     Cause(Status.UNIMPLEMENTED, re.compile(r"^UnsupportedImage: "), Rejected, "UnsupportedImage"),
     Cause(Status.NOT_FOUND, re.compile(r"Unable to find shared memory region"), RegionLost, "NOT_FOUND"),
+    Cause(Status.NOT_FOUND, re.compile(r"^RegionNotFound: "), RegionLost, "NOT_FOUND"),
 )
 
 ERRORS: dict[Status, type[WetreadError]] = {

@@ -19,7 +19,7 @@ class FakeRequest:
     model: str
     film: bytes
     outputs: tuple[str, ...]
-    parameters: dict[str, bool]
+    parameters: dict[str, bool | str]
     timeout_s: float
 
 

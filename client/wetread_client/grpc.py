@@ -66,6 +66,11 @@ class GrpcTransport:
         metadata = self._call("get_model_metadata", model, timeout_s=timeout_s)
         return tuple(sorted(int(version) for version in metadata.versions))
 
+    def parameter(self, model: str, key: str, timeout_s: float) -> str | None:
+        """Give a parameter of the model's configuration, None where it has none of that name."""
+        parameters = self._call("get_model_config", model, timeout_s=timeout_s).config.parameters
+        return str(parameters[key].string_value) if key in parameters else None
+
     def register_region(self, name: str, key: str, size: int, timeout_s: float) -> None:
         """Register the POSIX region `key` of `size` bytes under `name`."""
         self._call("register_system_shared_memory", name, key, size, timeout_s=timeout_s)

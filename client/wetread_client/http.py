@@ -13,7 +13,7 @@ from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from typing import TYPE_CHECKING, cast
 
 from wetread_client.errors import ServerError, Status, Unavailable, WetreadError, status_of_http, translate
-from wetread_client.kserve import parse_answer, parse_error, parse_versions, request_header
+from wetread_client.kserve import parse_answer, parse_error, parse_parameter, parse_versions, request_header
 from wetread_client.transport import InferAnswer, InferRequest, RegionSlice
 
 if TYPE_CHECKING:
@@ -129,10 +129,11 @@ class HttpTransport:
 
     def versions(self, model: str, timeout_s: float) -> tuple[int, ...]:
         """Give the versions of `model` that the server serves; of a pipeline these are releases."""
-        answer = self._call("GET", f"/v2/models/{model}", b"", None, time.monotonic() + timeout_s)
-        if answer.status != 200:
-            raise translate(status_of_http(answer.status), parse_error(answer.body))
-        return parse_versions(answer.body)
+        return parse_versions(self._get(f"/v2/models/{model}", timeout_s))
+
+    def parameter(self, model: str, key: str, timeout_s: float) -> str | None:
+        """Give a parameter of the model's configuration, None where it has none of that name."""
+        return parse_parameter(self._get(f"/v2/models/{model}/config", timeout_s), key)
 
     def register_region(self, name: str, key: str, size: int, timeout_s: float) -> None:
         """Register the POSIX region `key` of `size` bytes under `name`."""
@@ -156,6 +157,12 @@ class HttpTransport:
             return self._call("GET", path, b"", None, time.monotonic() + timeout_s).status == 200
         except Unavailable:
             return False
+
+    def _get(self, path: str, timeout_s: float) -> bytes:
+        answer = self._call("GET", path, b"", None, time.monotonic() + timeout_s)
+        if answer.status != 200:
+            raise translate(status_of_http(answer.status), parse_error(answer.body))
+        return answer.body
 
     def _command(self, path: str, document: bytes, timeout_s: float) -> None:
         answer = self._call("POST", path, document, None, time.monotonic() + timeout_s)

@@ -51,7 +51,7 @@ class _Answer(TypedDict, total=False):
 
 
 @lru_cache(maxsize=256)  # a client uses a handful; the bound guards against callers with ever new parameters
-def _template(outputs: tuple[str, ...], parameters: tuple[tuple[str, bool], ...], region: str | None) -> bytes:
+def _template(outputs: tuple[str, ...], parameters: tuple[tuple[str, bool | str], ...], region: str | None) -> bytes:
     """Build the request's JSON with two %d left for the film's size: it is all that differs from film to film."""
     where = {"binary_data_size": _SIZE}
     if region is not None:
@@ -101,6 +101,15 @@ def parse_versions(body: bytes) -> tuple[int, ...]:
         return tuple(sorted(int(version) for version in json.loads(body)["versions"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ServerError(Status.INTERNAL.value, f"the model's metadata cannot be read: {error!r}") from error
+
+
+def parse_parameter(body: bytes, key: str) -> str | None:
+    """Read a parameter in a model's configuration, None where there is none; ServerError when it is none."""
+    try:
+        parameter = json.loads(body).get("parameters", {}).get(key)
+        return None if parameter is None else str(parameter["string_value"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ServerError(Status.INTERNAL.value, f"the model's configuration cannot be read: {error!r}") from error
 
 
 def parse_error(body: bytes) -> str:

@@ -1,4 +1,8 @@
-"""Films through system shared memory: one copy into a region that the server maps, a few hundred bytes on the wire."""
+"""Films through shared memory: one copy into a region, a few hundred bytes on the wire.
+
+A pipeline that says so (`film_region` among its configuration's parameters) is told the region's name and reads the
+film where it lies. Any other gets it by Triton's system shared memory, which copies it twice more.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from wetread_client.errors import RegionLost, Status, Unavailable, WetreadError
+from wetread_client.errors import RegionLost, Rejected, Status, Unavailable, WetreadError
 from wetread_client.regions import Region, RegionPool, remove_orphans
-from wetread_client.transport import InferAnswer, InferRequest, RegionSlice
+from wetread_client.transport import BufferPayload, InferAnswer, InferRequest, RegionSlice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from wetread_client.transport import ControlTransport
 
 _UNREGISTER_S = 2.0
+_FILM_REGION = "film_region"  # of a pipeline's configuration and of a request that names a region
+_NO_FILM = BufferPayload(b"\0")
 _PASSING = {Status.UNAVAILABLE.value, Status.DEADLINE_EXCEEDED.value, Status.CANCELLED.value}
 
 
@@ -30,16 +36,25 @@ class SharedMemoryTransport:
     """Films through shared memory; requests, answers and the registration of regions over `control`.
 
     `regions`: how many the pool holds at most, which bounds the requests under way.
-    `pool`: False makes, registers and removes a region for each request; it is there to be compared with.
+    `pool`: False makes and removes a region for each request; it is there to be compared with.
+    `by_name`: False never names a region to a pipeline but has Triton copy from it; to be compared with, too.
     `fall_back`: where the server will not share memory (another machine behind a loopback address, a server that
     has it switched off) or /dev/shm is full, send the film over `control` instead of failing.
     """
 
     def __init__(
-        self, control: ControlTransport, *, regions: int = 16, pool: bool = True, fall_back: bool = False
+        self,
+        control: ControlTransport,
+        *,
+        regions: int = 16,
+        pool: bool = True,
+        by_name: bool = True,
+        fall_back: bool = False,
     ) -> None:
         self._control = control
         self._keep = pool
+        self._by_name = by_name
+        self._reads_regions: dict[str, bool] = {}  # by model, as far as it has said
         self._fall_back = fall_back
         self._refused = False
         self._pool = RegionPool(regions)
@@ -53,8 +68,7 @@ class SharedMemoryTransport:
             try:
                 with self._region(request.film.size, deadline) as region:
                     request.film.copy_into(region.memory[: request.film.size])
-                    in_region = replace(request, film=RegionSlice(region.name, request.film.size))
-                    return self._infer_in(region, in_region, deadline)
+                    return self._infer_in(region, request, deadline)
             except _NotShared as refusal:
                 if not self._fall_back:
                     raise refusal.__cause__ or refusal from None
@@ -103,6 +117,33 @@ class SharedMemoryTransport:
                 _drop(region, self._control)
 
     def _infer_in(self, region: Region, request: InferRequest, deadline: float) -> InferAnswer:
+        if self._names_regions_to(request.model, deadline):
+            name = (_FILM_REGION, f"{region.name}:{request.film.size}")
+            named = replace(request, film=_NO_FILM, parameters=(*request.parameters, name))
+            try:
+                return self._control.infer(named, deadline - time.monotonic())
+            except RegionLost:  # the server does not see this machine's shared memory; it may map it all the same
+                self._reads_regions[request.model] = False
+            except Rejected as rejection:
+                if rejection.code != "InvalidDicom":
+                    raise
+                # A server that has been replaced by one that does not know the parameter saw no film at all.
+        return self._infer_registered(
+            region, replace(request, film=RegionSlice(region.name, request.film.size)), deadline
+        )
+
+    def _names_regions_to(self, model: str, deadline: float) -> bool:
+        if not self._by_name:
+            return False
+        if model not in self._reads_regions:
+            try:
+                told = self._control.parameter(model, _FILM_REGION, deadline - time.monotonic())
+            except WetreadError:
+                return False  # not told yet: the film goes the other way, and that says what is wrong
+            self._reads_regions[model] = told == "true"
+        return self._reads_regions[model]
+
+    def _infer_registered(self, region: Region, request: InferRequest, deadline: float) -> InferAnswer:
         self._register(region, deadline)
         try:
             return self._control.infer(request, deadline - time.monotonic())

@@ -75,7 +75,7 @@ class InferRequest:
     model: str
     film: Payload | RegionSlice
     outputs: tuple[str, ...]
-    parameters: tuple[tuple[str, bool], ...] = ()
+    parameters: tuple[tuple[str, bool | str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,11 @@ class Transport(Protocol):
 
 
 class ControlTransport(Transport, Protocol):
-    """A transport that can also tell the server of shared-memory regions."""
+    """A transport that can also tell the server of shared-memory regions, and ask what a model says of itself."""
+
+    def parameter(self, model: str, key: str, timeout_s: float) -> str | None:
+        """Give a parameter of the model's configuration, None where it has none of that name."""
+        ...
 
     def register_region(self, name: str, key: str, size: int, timeout_s: float) -> None:
         """Register the POSIX region `key` of `size` bytes under `name`."""

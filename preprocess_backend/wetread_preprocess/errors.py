@@ -2,7 +2,8 @@
 
     ImageError
     |-- InvalidDicom       the file is broken: not DICOM, truncated, an attribute missing or contradictory
-    `-- UnsupportedImage   the file is sound, but not for this pipeline or without a decoder here
+    |-- UnsupportedImage   the file is sound, but not for this pipeline or without a decoder here
+    `-- RegionNotFound     nothing is wrong with the film: the shared memory it was said to lie in is not here
 
 Each class carries the code under which Triton sends it; `wire` is the text that travels, prefix first.
 """
@@ -31,6 +32,12 @@ class UnsupportedImage(ImageError):
     """A sound file that this pipeline does not read: syntax, colour, modality, view, body part, frames, size."""
 
     triton_code = "UNSUPPORTED"
+
+
+class RegionNotFound(ImageError):
+    """The region that a request names is not on this machine; the client sends the film itself instead."""
+
+    triton_code = "NOT_FOUND"
 
 
 BY_NAME: dict[str, type[ImageError]] = {cls.__name__: cls for cls in (InvalidDicom, UnsupportedImage)}

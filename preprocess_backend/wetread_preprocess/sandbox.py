@@ -145,7 +145,14 @@ class _Child:
 
 
 # A decoder's own threads would only take cores from the other films, its backtraces fill the log.
-_CODEC_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RUST_BACKTRACE": "0"}
+_CODEC_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "RUST_BACKTRACE": "0",
+    # Keep freed blocks instead of fetching their pages anew for each film: 2.5 ms of kernel time a JPEG 2000 film.
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+}
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+import tritonclient.utils
 from films import film, to_bytes
 from wetread_client import AsyncClient, Client, Reading, Rejected, Retry, Unavailable
 from wetread_client.cli import main
@@ -50,8 +52,11 @@ def url_of(server: EmbeddedTriton, protocol: str) -> str:
 
 def regions_of(pid: int) -> set[str]:
     """Names of the films' regions that a process holds open."""
-    links = [link for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()]
-    return {name for link in links if (name := link.readlink().name).startswith(PREFIX)}
+    names = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another thread has closed it meanwhile
+            names.add(link.readlink().name)
+    return {name for name in names if name.startswith(PREFIX) and not name.endswith(" (deleted)")}
 
 
 def plain(module: ModuleType, address: str, dicom: bytes) -> dict[str, np.ndarray]:
@@ -122,7 +127,7 @@ def test_served_releases_are_those_that_answer(server, protocol):
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_regions_are_registered_once_and_nothing_is_left_behind(server, protocol):
     wire = connect(url_of(server, protocol), protocol)
-    with Client(transport=SharedMemoryTransport(wire, regions=2)) as client:
+    with Client(transport=SharedMemoryTransport(wire, regions=2, by_name=False)) as client:
         seen = set()
         for seed in range(6):
             client.read(film_bytes(seed))
@@ -133,6 +138,43 @@ def test_regions_are_registered_once_and_nothing_is_left_behind(server, protocol
     assert not regions_of(os.getpid())
     assert name not in registered(server)
     assert not (Path("/dev/shm") / name).exists()
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_region_named_to_the_pipeline_is_read_in_place_and_never_registered(server, protocol):
+    dicom = film_bytes(3)
+    url = url_of(server, protocol)
+    with Client(transport=SharedMemoryTransport(connect(url, protocol), by_name=False)) as client:
+        expected = numbers(client.read(dicom))
+    with Client(transport=SharedMemoryTransport(connect(url, protocol))) as client:
+        assert numbers(client.read(dicom)) == pytest.approx(expected, abs=1e-5)
+        assert len(regions_of(os.getpid())) == 1
+        assert not regions_of(os.getpid()) & registered(server)
+    assert not regions_of(os.getpid())
+
+
+def test_a_broken_film_in_a_named_region_is_rejected_for_what_it_is(server):
+    with Client(server.http_url, transport="shm") as client:
+        with pytest.raises(Rejected, match="cut short"):
+            client.read(film_bytes()[:-1000])
+        assert client.read(film_bytes()).findings
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("wetread_film_0123456789abcdef:4096", "RegionNotFound"),
+        ("../../etc/passwd:10", "InvalidDicom"),
+        ("wetread_film_0123456789abcdef:-1", "InvalidDicom"),
+    ],
+)
+def test_a_region_that_is_not_there_or_not_a_clients_is_refused_by_name(server, reference, reason):
+    client = tritonclient.http.InferenceServerClient(server.http_url.removeprefix("http://"))
+    tensor = tritonclient.http.InferInput("DICOM", [1, 1], "UINT8")
+    tensor.set_data_from_numpy(np.zeros((1, 1), np.uint8))
+    with pytest.raises(tritonclient.utils.InferenceServerException, match=reason):
+        client.infer("chest_xray", [tensor], parameters={"film_region": reference})
+    client.close()
 
 
 def registered(server: EmbeddedTriton) -> set[str]:
@@ -180,13 +222,14 @@ def test_the_async_client_reads_what_the_client_reads(server, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_server_restarted_under_a_client_finds_no_film_at_fault(tmp_path, protocol):
+@pytest.mark.parametrize(("protocol", "by_name"), [("http", True), ("http", False), ("grpc", False)])
+def test_a_server_restarted_under_a_client_finds_no_film_at_fault(tmp_path, protocol, by_name):
     dicom = film_bytes()
     first = EmbeddedTriton(ServerConfig.on_free_ports(store=tmp_path / "store"))
     with first:
         ports = ports_of(first)
-        client = Client(url_of(first, protocol), transport="shm", timeout_s=60, retry=Retry(times=20))
+        transport = SharedMemoryTransport(connect(url_of(first, protocol), protocol), by_name=by_name)
+        client = Client(transport=transport, timeout_s=60, retry=Retry(times=20))
         before = client.read(dicom)
         assert regions_of(os.getpid())
     with client:

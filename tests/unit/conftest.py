@@ -2,12 +2,10 @@
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from film_reference import RECIPE_FOLDER
 from wetread_preprocess import FilmOptions, FilmPreprocessor, Recipe
-
-RECIPE_FOLDER = Path(__file__).parents[2] / "model_repository" / "chest_xray_preprocess" / "1"
 
 
 @pytest.fixture(scope="session")

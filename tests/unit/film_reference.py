@@ -1,9 +1,12 @@
 """The grayscale pipeline a second time, slow and plain: pydicom at full resolution, then an area average in float64."""
 
+from pathlib import Path
+
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
+RECIPE_FOLDER = Path(__file__).parents[2] / "model_repository" / "chest_xray_preprocess" / "1"
 SIZE = (224, 224)
 
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from film_reference import RECIPE_FOLDER
 from films import Stored, changed, compressed, film, item, radiograph, renamed, to_bytes
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEG2000Lossless
 from wetread_preprocess import (
@@ -265,7 +266,6 @@ class TestDeflated:
 
 class TestRecipe:
     def write(self, folder, **changes):
-        from conftest import RECIPE_FOLDER  # noqa: PLC0415
 
         document = json.loads((RECIPE_FOLDER / "recipe.json").read_text()) | changes
         (folder / "recipe.json").write_text(json.dumps({k: v for k, v in document.items() if v is not None}))

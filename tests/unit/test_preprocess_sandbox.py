@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import RECIPE_FOLDER
+from film_reference import RECIPE_FOLDER
 from films import DEFLATED_FRAME, Stored, changed, compressed, film, frame_of, radiograph, to_bytes
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from wetread_preprocess import DecodeLimits, FilmPreprocessor, ImageError, InvalidDicom, Recipe, UnsupportedImage
