@@ -120,7 +120,7 @@ def _from_frame(job: Job, frame: Frame, shelf: Shelf, photometric: str | None = 
     gray = to_gray(frame, photometric or fmt.photometric)
     if gray.dtype == np.uint8 and fmt.high_bit > 7:
         raise InvalidDicom(f"Bits Stored (0028,0101) is {fmt.bits_stored}, the compressed frame has 8 bits")
-    return to_samples(gray.view(f"<u{gray.dtype.itemsize}"), fmt, job.padding, shelf)
+    return to_samples(gray.view(f"<u{gray.dtype.itemsize}"), fmt, job.padding, job.size, shelf)
 
 
 def _rle(job: Job, frame: bytes, shelf: Shelf) -> Samples:
@@ -212,7 +212,9 @@ def _jpeg_2000(job: Job, frame: bytes, shelf: Shelf) -> Samples:
     decoded: Frame = np.asarray(image)
     low_band = LowBand(levels, stream.rows, stream.columns) if levels else None
     if decoded.ndim == 3:
-        return replace(to_samples(to_gray(decoded, "RGB"), fmt, job.padding, shelf), low_band=low_band)
+        return replace(
+            to_samples(to_gray(decoded, "RGB"), fmt, job.padding, decoded.shape[:2], shelf), low_band=low_band
+        )
     return _from_codestream(decoded, stream, job, low_band, wraps=wraps)
 
 

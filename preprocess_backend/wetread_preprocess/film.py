@@ -97,7 +97,7 @@ class FilmPreprocessor:
         if native:
             frame = native_frame(file.pixels, fmt, big_endian=file.transfer_syntax == NATIVE_BIG)
             gray = to_gray(frame, fmt.photometric)
-            return shrink(to_samples(gray, fmt, padding, self._shelf), self._recipe.size)
+            return shrink(to_samples(gray, fmt, padding, self._recipe.size, self._shelf), self._recipe.size)
         if not is_supported(file.transfer_syntax):
             raise UnsupportedImage(
                 f"no decoder for {syntax_name(file.transfer_syntax)}; send it uncompressed or as JPEG 2000"

@@ -14,6 +14,9 @@ UInt16Image = npt.NDArray[np.uint16]
 FloatImage = npt.NDArray[np.float32]
 
 _SIGN_BIT = 0x8000
+# 0.75 MB of stored values: most of a current server core's own cache. With the other core at work a 2048 x 2048 film
+# takes 1.6 ms so and 2.35 ms as a whole.
+_STRIP_PIXELS = 384 * 1024
 # Lossy chroma of a gray film strays this far from neutral (8-bit levels, 99.9th percentile), colour much further.
 _GRAY_TOLERANCE = 10
 
@@ -113,29 +116,49 @@ def to_gray(frame: npt.NDArray[np.generic], photometric: str) -> npt.NDArray[np.
 
 
 def to_samples(
-    frame: npt.NDArray[np.generic], fmt: PixelFormat, padding: tuple[int, int] | None, shelf: Shelf
+    frame: npt.NDArray[np.generic],
+    fmt: PixelFormat,
+    padding: tuple[int, int] | None,
+    size: tuple[int, int],
+    shelf: Shelf,
 ) -> Samples:
-    """Bring stored values of one channel to the 16-bit scale.
+    """Bring stored values of one channel to the 16-bit scale, halved as far as `size` allows.
 
-    Shifting the high bit to the top drops what lies above it (overlays of old), and flipping the sign bit turns
-    two's complement into offset binary, so that all films shrink by the same integer code.
+    Strips of rows go through both steps while they are in the processor's own cache: a film is read from memory once
+    and never written back. With padding all pixels are kept, for each must be told apart.
+    """
+    scale = 2.0 ** -(15 - fmt.high_bit + fmt.high_bit + 1 - fmt.bits_stored)
+    offset = -_SIGN_BIT * scale if fmt.signed else 0.0
+    if padding is not None:
+        values = _to_16_bits(frame, fmt, shelf)
+        return Samples(values, scale, offset, padding_mask(values, scale, offset, padding))
+    halvings = _halvings(frame.shape, size)
+    rows, columns = frame.shape
+    values = np.empty((rows >> halvings, columns >> halvings), np.uint16)
+    step = max(_STRIP_PIXELS // columns >> halvings, 1) << halvings
+    for top in range(0, rows, step):
+        strip = _halve(_to_16_bits(frame[top : top + step], fmt, shelf), halvings)
+        values[top >> halvings : (top >> halvings) + len(strip)] = strip
+    return Samples(values, scale, offset)
+
+
+def _to_16_bits(frame: npt.NDArray[np.generic], fmt: PixelFormat, shelf: Shelf) -> UInt16Image:
+    """Stored values with their highest bit at the top.
+
+    Shifting drops what lies above the high bit (overlays of old), and flipping the sign bit turns two's complement
+    into offset binary, so that all films shrink by the same integer code.
     """
     shift = 15 - fmt.high_bit
     spare_low = fmt.high_bit + 1 - fmt.bits_stored
-    as_is = shift == 0 and not fmt.signed and spare_low == 0 and frame.dtype == np.dtype("<u2")
-    if as_is:
-        values = np.ascontiguousarray(frame).view(np.uint16)
-    else:
-        values = shelf.image(*frame.shape)
-        np.left_shift(frame.astype(np.uint16, copy=False), np.uint16(shift), out=values)
-        if spare_low:
-            np.bitwise_and(values, np.uint16((0xFFFF << (shift + spare_low)) & 0xFFFF), out=values)
-        if fmt.signed:
-            np.bitwise_xor(values, np.uint16(_SIGN_BIT), out=values)
-    # spare low bits count as part of the shift: the stored value is what Bits Stored holds.
-    scale = 2.0 ** -(shift + spare_low)
-    offset = -_SIGN_BIT * scale if fmt.signed else 0.0
-    return Samples(values, scale, offset, padding_mask(values, scale, offset, padding))
+    if shift == 0 and not fmt.signed and spare_low == 0 and frame.dtype == np.dtype("<u2"):
+        return np.ascontiguousarray(frame).view(np.uint16)
+    values = shelf.image(*frame.shape)
+    np.left_shift(frame.astype(np.uint16, copy=False), np.uint16(shift), out=values)
+    if spare_low:
+        np.bitwise_and(values, np.uint16((0xFFFF << (shift + spare_low)) & 0xFFFF), out=values)
+    if fmt.signed:
+        np.bitwise_xor(values, np.uint16(_SIGN_BIT), out=values)
+    return values
 
 
 def padding_mask(
@@ -200,13 +223,24 @@ def _low_band_weights(count: int, target: int, extent: float, levels: int) -> Fl
     return np.asarray(weights / points, np.float32)
 
 
+def _halvings(shape: tuple[int, ...], size: tuple[int, int]) -> int:
+    """How often an image can be halved and still have two pixels for each of the target's, both ways."""
+    count = 0
+    height, width = shape
+    while not (height % 2 or width % 2) and height >= 4 * size[0] and width >= 4 * size[1]:
+        height, width, count = height // 2, width // 2, count + 1
+    return count
+
+
+def _halve(image: npt.NDArray[np.generic], times: int) -> npt.NDArray[np.generic]:
+    for _ in range(times):
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return image
+
+
 def _area(image: npt.NDArray[np.generic], size: tuple[int, int]) -> FloatImage:
     rows, columns = size
-    height, width = image.shape
-    while not (height % 2 or width % 2) and height >= 4 * rows and width >= 4 * columns:
-        height, width = height // 2, width // 2
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    small: FloatImage = image.astype(np.float32)
+    small: FloatImage = _halve(image, _halvings(image.shape, size)).astype(np.float32)
     # OpenCV's area filter is one only where both axes shrink: take the axes apart.
     for target in ((small.shape[1], rows), (columns, rows)):
         if target != (small.shape[1], small.shape[0]):
