@@ -16,9 +16,10 @@ class TritonPythonModel:
     """One instance reads films by the recipe of its version folder."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the recipe."""
+        """Load the recipe, start the decoding process."""
         self._regions = FilmRegions()
         self._preprocessor = FilmPreprocessor.load(Path(args["model_repository"]) / args["model_version"])
+        self._preprocessor.start()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer every request, in order."""

@@ -212,9 +212,10 @@ def _jpeg_2000(job: Job, frame: bytes, shelf: Shelf) -> Samples:
     decoded: Frame = np.asarray(image)
     low_band = LowBand(levels, stream.rows, stream.columns) if levels else None
     if decoded.ndim == 3:
-        return replace(
-            to_samples(to_gray(decoded, "RGB"), fmt, job.padding, decoded.shape[:2], shelf), low_band=low_band
-        )
+        gray = to_gray(decoded, "RGB")
+        # Its own size: nothing is to be halved before the low band's samples find their places.
+        samples = to_samples(gray, fmt, job.padding, (gray.shape[0], gray.shape[1]), shelf)
+        return replace(samples, low_band=low_band)
     return _from_codestream(decoded, stream, job, low_band, wraps=wraps)
 
 

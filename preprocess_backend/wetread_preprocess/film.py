@@ -48,6 +48,10 @@ class FilmPreprocessor:
         """A preprocessor for the version folder that holds `recipe.json`."""
         return cls(Recipe.load(folder))
 
+    def start(self) -> None:
+        """Start the decoding process now, in the background, instead of at the first compressed film."""
+        self._sandbox.start()
+
     def read(self, dicom: Buffer, options: FilmOptions = _NOTHING_DECLARED) -> Film:
         """Read one DICOM file's bytes (uint8 [n] or bytes).
 

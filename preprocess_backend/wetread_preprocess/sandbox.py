@@ -28,13 +28,18 @@ _BOOT = (
 class Sandbox:
     """Decodes and shrinks compressed frames in a child process, one at a time.
 
-    The child is started at the first frame and again after each crash, time-out or breach of its memory limit; a frame
+    The child is started by `start` or at the first frame, and again after each crash, time-out or breach of its memory limit; a frame
     that it dies of twice is refused, the next is decoded. It ends with this process.
     """
 
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
         self._child: _Child | None = None
+
+    def start(self) -> None:
+        """Start the child without waiting for it, so that the first film need not."""
+        if self._child is None:
+            self._child = _Child(self._limits)
 
     def decode(self, job: Job, frame: Sequence[memoryview]) -> FloatImage:
         """Decode `frame`, given in fragments, and area-average it to `job.size`.
@@ -55,10 +60,9 @@ class Sandbox:
                 raise InvalidDicom("the codec crashed on this frame; the file is damaged") from error
 
     def _attempt(self, job: Job, frame: Sequence[memoryview]) -> FloatImage:
-        child = self._child
-        if child is None or not child.alive():
+        if self._child is None or not self._child.alive():
             self.close()
-            child = self._child = _Child(self._limits)
+        child = self._child = self._child or _Child(self._limits)
         try:
             return child.decode(job, frame)
         except TimeoutError as error:
@@ -84,6 +88,7 @@ class Sandbox:
 class _Child:
     def __init__(self, limits: DecodeLimits) -> None:
         self._timeout_s = limits.timeout_s
+        self._is_ready = False
         with contextlib.ExitStack() as on_failure:
             self._fd = os.memfd_create("wetread-frame")
             on_failure.callback(os.close, self._fd)
@@ -101,9 +106,6 @@ class _Child:
                     stdin=subprocess.DEVNULL,
                     env={**os.environ, **_CODEC_ENVIRONMENT},
                 )
-            on_failure.callback(_end, self._process)
-            ours.settimeout(_START_TIMEOUT_S)
-            self._receive()
             on_failure.pop_all()
 
     def alive(self) -> bool:
@@ -116,6 +118,10 @@ class _Child:
         for fragment in frame:
             self._memory[at : at + len(fragment)] = fragment
             at += len(fragment)
+        if not self._is_ready:
+            self._connection.settimeout(_START_TIMEOUT_S)
+            self._receive()
+            self._is_ready = True
         self._connection.settimeout(self._timeout_s)
         self._connection.sendall(Request(job, size, len(self._memory)).encode())
         raise_answer(self._receive())

@@ -5,12 +5,11 @@ import time
 from pathlib import Path
 
 from wetread_client.cli import main as wetread
-from wetread_embedded import EmbeddedError, EmbeddedTriton, ServerConfig
-from wetread_models.synthetic import FilmModel
+from wetread_embedded import EmbeddedTriton, ServerConfig
+from wetread_embedded.errors import EmbeddedError
+from wetread_models.synthetic import LABELS, FilmModel
 
-FILMS = (
-    ("normal", 1), ("pneumonia", 2), ("normal", 3), ("pneumonia", 4), ("normal", 5), ("pneumonia", 6),
-)  # fmt: skip
+SEEDS = range(1, 4)
 
 
 def main() -> int:
@@ -38,10 +37,11 @@ def write_films(root: Path, folder: Path) -> list[Path]:
     model = FilmModel.load(root / "model_repository" / "chest_xray_classifier" / "synthetic_films.npz")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for label, seed in FILMS:
-        path = folder / f"synthetic-{label}-{seed}.dcm"
-        path.write_bytes(model.dicom(seed, label))
-        paths.append(path)
+    for label in LABELS:
+        for seed in SEEDS:
+            path = folder / f"synthetic-{label}-{seed}.dcm"
+            path.write_bytes(model.dicom(seed, label))
+            paths.append(path)
     return paths
 
 
