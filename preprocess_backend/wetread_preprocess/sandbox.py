@@ -28,8 +28,8 @@ _BOOT = (
 class Sandbox:
     """Decodes and shrinks compressed frames in a child process, one at a time.
 
-    The child is started by `start` or at the first frame, and again after each crash, time-out or breach of its memory limit; a frame
-    that it dies of twice is refused, the next is decoded. It ends with this process.
+    The child is started by `start` or at the first frame, and again after each crash, time-out or breach of its
+    memory limit; a frame that it dies of twice is refused, the next is decoded. It ends with this process.
     """
 
     def __init__(self, limits: DecodeLimits) -> None:
@@ -112,16 +112,16 @@ class _Child:
         return self._process.poll() is None
 
     def decode(self, job: Job, frame: Sequence[memoryview]) -> FloatImage:
+        if not self._is_ready:
+            self._connection.settimeout(_START_TIMEOUT_S)
+            self._receive()
+            self._is_ready = True
         size = sum(map(len, frame))
         self._make_room(FRAME_AT + size)
         at = FRAME_AT
         for fragment in frame:
             self._memory[at : at + len(fragment)] = fragment
             at += len(fragment)
-        if not self._is_ready:
-            self._connection.settimeout(_START_TIMEOUT_S)
-            self._receive()
-            self._is_ready = True
         self._connection.settimeout(self._timeout_s)
         self._connection.sendall(Request(job, size, len(self._memory)).encode())
         raise_answer(self._receive())
