@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from wetread_postprocess import Postprocessor
+from wetread_postprocess import InvalidGeometry, Postprocessor
 
 _INPUTS = ("LOGITS", "ACTIVATION", "FEATURES", "GEOMETRY")
 
@@ -28,6 +28,8 @@ class TritonPythonModel:
     def _respond_or_error(self, request: Any) -> Any:
         try:
             return self._respond(request)
+        except InvalidGeometry as error:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
         except Exception:  # noqa: BLE001 -- the outermost loop of a film: a bug of ours must not fail its neighbours
             pb_utils.Logger.log_error(traceback.format_exc())
             message = "postprocessing failed on this film; the server's log has the traceback"

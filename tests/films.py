@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import imagecodecs
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
@@ -255,3 +256,30 @@ def radiograph(rows: int, columns: int, bits: int = 12, seed: int = 0) -> np.nda
         picture += 0.03 * np.sin(frequency * x + phase[0]) * np.sin(frequency * y + phase[1])
     top = 2**bits - 1
     return np.clip(np.rint(picture * top), 0, top).astype(np.uint8 if bits <= 8 else np.uint16)
+
+
+def inverted_twin(dataset: FileDataset) -> bytes:
+    """The same picture as MONOCHROME1, or as MONOCHROME2 when it was that; the window mirrored (PS3.3 C.11.2.1.2)."""
+    bits, signed = dataset.BitsStored, dataset.PixelRepresentation
+    low = -(2 ** (bits - 1)) if signed else 0
+    high = low + 2**bits - 1
+    words = (low + high - dataset.pixel_array.astype(int)).astype("<i2" if signed else "<u2")
+    dataset.PixelData = words.tobytes()
+    dataset.PhotometricInterpretation = {"MONOCHROME1": "MONOCHROME2", "MONOCHROME2": "MONOCHROME1"}[
+        dataset.PhotometricInterpretation
+    ]
+    if "PresentationLUTShape" in dataset:
+        del dataset.PresentationLUTShape
+    if "PixelPaddingValue" in dataset:
+        dataset.PixelPaddingValue = low + high - dataset.PixelPaddingValue
+    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    if "WindowCenter" in dataset:
+        ends = (low + high) * slope + 2 * intercept
+        centre = dataset.WindowCenter
+        first = centre[0] if isinstance(centre, pydicom.multival.MultiValue) else centre
+        width = dataset.WindowWidth
+        dataset.WindowWidth = width[0] if isinstance(width, pydicom.multival.MultiValue) else width
+        dataset.WindowCenter = ends + 1 - float(first)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()

@@ -3,6 +3,9 @@
 from wetread_postprocess.heatmap import heatmap, heatmap_size
 from wetread_postprocess.novelty import FeatureStatistics
 from wetread_postprocess.pipeline import FindingRule, Pipeline
-from wetread_postprocess.reading import Postprocessor, Reading
+from wetread_postprocess.reading import InvalidGeometry, Postprocessor, Reading
 
-__all__ = ["FeatureStatistics", "FindingRule", "Pipeline", "Postprocessor", "Reading", "heatmap", "heatmap_size"]
+__all__ = [
+    "FeatureStatistics", "FindingRule", "InvalidGeometry", "Pipeline", "Postprocessor", "Reading", "heatmap",
+    "heatmap_size",
+]  # fmt: skip

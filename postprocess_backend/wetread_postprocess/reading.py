@@ -13,6 +13,10 @@ from wetread_postprocess.novelty import FeatureStatistics, Vector
 from wetread_postprocess.pipeline import Pipeline
 
 
+class InvalidGeometry(ValueError):
+    """GEOMETRY did not come from preprocessing; a caller of this model alone has made it up."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """The answer to one film; C is the number of findings."""
@@ -63,10 +67,16 @@ class Postprocessor:
             features: float32 [F].
             geometry: what preprocessing said of the source, UTF-8 JSON.
             with_heatmap: draw the heatmaps.
+
+        Raises:
+            InvalidGeometry: `geometry` is not JSON with rows and columns.
         """
         probability = self.probability(logits)
-        source = json.loads(geometry)
-        size = heatmap_size(source["rows"], source["columns"]) if with_heatmap else (0, 0)
+        try:
+            source = json.loads(geometry)
+            size = heatmap_size(source["rows"], source["columns"]) if with_heatmap else (0, 0)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidGeometry("GEOMETRY is not what preprocessing writes: JSON with rows and columns") from error
         maps = np.empty((len(self._pipeline.findings), *size), np.uint8)
         if with_heatmap:
             for index, finding in enumerate(self._pipeline.findings):

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from wetread_postprocess import FeatureStatistics, Pipeline, Postprocessor, heatmap, heatmap_size
+from wetread_postprocess import FeatureStatistics, InvalidGeometry, Pipeline, Postprocessor, heatmap, heatmap_size
 
 SHIPPED = Path(__file__).parents[2] / "model_repository" / "chest_xray_postprocess" / "1"
 FEATURES, COMPONENTS = 12, 4
@@ -257,6 +257,19 @@ class TestBadFiles:
         np.savez(tmp_path / "novelty.npz", **arrays)
         with pytest.raises(ValueError, match="allow_pickle"):
             FeatureStatistics.load(tmp_path / "novelty.npz")
+
+
+NOTHING = np.zeros(0, np.float32)
+
+
+@pytest.mark.parametrize("geometry", [b"", b"\0", b"[]", b'{"rows": 3}', b'{"rows": "3", "columns": null}'])
+def test_geometry_that_preprocessing_did_not_write_is_refused(geometry):
+    shipped = Postprocessor.load(SHIPPED)
+    count = len(json.loads(shipped.card)["findings"])
+    with pytest.raises(InvalidGeometry, match="GEOMETRY"):
+        shipped.read(
+            np.zeros(count, np.float32), np.zeros((count, 7, 7), np.float32), np.zeros(4, np.float32), geometry
+        )
 
 
 def test_the_shipped_rules_load_and_read():

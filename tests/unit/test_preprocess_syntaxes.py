@@ -18,6 +18,7 @@ from films import (
     compressed,
     film,
     frame_of,
+    inverted_twin,
     radiograph,
     to_bytes,
 )
@@ -271,30 +272,3 @@ def test_the_inverted_twin_of_a_sample_gives_the_same_image(
         rtol=0,
         atol=1e-4 * 255 / 128,
     )
-
-
-def inverted_twin(dataset) -> bytes:
-    """The same picture as MONOCHROME1, or as MONOCHROME2 when it was that; the window mirrored (PS3.3 C.11.2.1.2)."""
-    bits, signed = dataset.BitsStored, dataset.PixelRepresentation
-    low = -(2 ** (bits - 1)) if signed else 0
-    high = low + 2**bits - 1
-    words = (low + high - dataset.pixel_array.astype(int)).astype("<i2" if signed else "<u2")
-    dataset.PixelData = words.tobytes()
-    dataset.PhotometricInterpretation = {"MONOCHROME1": "MONOCHROME2", "MONOCHROME2": "MONOCHROME1"}[
-        dataset.PhotometricInterpretation
-    ]
-    if "PresentationLUTShape" in dataset:
-        del dataset.PresentationLUTShape
-    if "PixelPaddingValue" in dataset:
-        dataset.PixelPaddingValue = low + high - dataset.PixelPaddingValue
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    if "WindowCenter" in dataset:
-        ends = (low + high) * slope + 2 * intercept
-        centre = dataset.WindowCenter
-        first = centre[0] if isinstance(centre, pydicom.multival.MultiValue) else centre
-        width = dataset.WindowWidth
-        dataset.WindowWidth = width[0] if isinstance(width, pydicom.multival.MultiValue) else width
-        dataset.WindowCenter = ends + 1 - float(first)
-    buffer = io.BytesIO()
-    dataset.save_as(buffer)
-    return buffer.getvalue()
