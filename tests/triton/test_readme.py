@@ -37,7 +37,7 @@ def test_the_readme_has_an_example_of_our_client_and_of_both_plain_ones():
 @pytest.mark.parametrize("example", EXAMPLES, ids=["client", "http", "grpc"])
 def test_an_example_prints_the_probability_that_the_client_reads(server, film, example):
     for port, url in ((8000, server.http_url), (8001, server.grpc_url)):
-        example = example.replace(f"127.0.0.1:{port}", f"127.0.0.1:{urlsplit(url).port}")  # noqa: PLW2901
+        example = example.replace(f"127.0.0.1:{port}", f"127.0.0.1:{urlsplit(url).port}")
     ran = subprocess.run([sys.executable, "-c", example], cwd=film.parent, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     with Client(server.http_url) as client:
