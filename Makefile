@@ -8,7 +8,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-LOCK = requirements/py$(shell $(BIN)/python -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
+# Of the environment's Python, or of the one that will make it.
+LOCK = requirements/py$(shell p=$(BIN)/python; [ -x $$p ] || p=$(PYTHON); \
+	$$p -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
 PACKAGES := wetread_preprocess wetread_postprocess wetread_embedded wetread_client wetread_models wetread_bench
 ADAPTERS := preprocess_backend/model.py postprocess_backend/model.py embedded/backends/onnxruntime/model.py
 export WETREAD_DATA ?= $(wildcard $(abspath ../shared/data))
