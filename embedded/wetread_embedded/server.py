@@ -126,10 +126,10 @@ class EmbeddedTriton:
             self._healer.stop()
         if self._process is not None:
             self._process.stop(self.config.exit_timeout_s + 2.0)
-            if self._store is not None:  # the first stop; later its number may be somebody else's
-                self._process.kill_group()
         if self._store is not None:
             stubs.kill(self._store.prefix)
+            if self._process is not None:  # only in the first stop: later its number may be somebody else's
+                self._process.kill_group()
             shared_memory.remove(self._store.prefix)
             self._store.close()
             self._store = None

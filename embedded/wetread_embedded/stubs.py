@@ -47,15 +47,15 @@ def parse(cmdline: bytes, pid: int, prefix: str) -> Stub | None:
     return Stub(pid, version.parent.name, words[8], version.name)
 
 
-def kill(prefix: str) -> list[int]:
-    """Kill the stubs that outlived their server, wait until they are gone, and return their process ids."""
+def kill(prefix: str, timeout_s: float = 5.0) -> list[int]:
+    """Kill the stubs that outlived their server and see them end; return their process ids."""
     killed = []
     for stub in find(prefix):
         with contextlib.suppress(ProcessLookupError):
             fd = os.pidfd_open(stub.pid)
             try:
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
-                select.select([fd], [], [], GONE_WITHIN_S)
+                select.select([fd], [], [], timeout_s)  # readable when it has ended
             finally:
                 os.close(fd)
             killed.append(stub.pid)
