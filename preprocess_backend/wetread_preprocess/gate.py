@@ -105,7 +105,8 @@ def _admit_body_part(read: Attributes, recipe: Recipe) -> list[str]:
         return []
     if part.replace(" ", "").replace("_", "") in recipe.other_body_parts:
         raise UnsupportedImage(
-            f"Body Part Examined (0018,0015) is {part}; if that is wrong, send the request parameter any_body_part"
+            f"Body Part Examined (0018,0015) is {part}; if that is wrong, send the request parameter any_body_part "
+            "(wetread read --any-body-part)"
         )
     return [f"Body Part Examined (0018,0015) is {part[:16]}, which this pipeline does not know"]
 
