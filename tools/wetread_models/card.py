@@ -72,8 +72,8 @@ def _training(f: Figures) -> str:
 
 {f.epochs} epochs, {f.training_minutes} minutes on two shared CPU cores. AdamW, one-cycle, batch 32 with both classes
 equally often, label smoothing 0.05, dropout 0.3, stochastic depth, weight decay 0.03. Stem and first three blocks stay
-at their ImageNet weights. The shipped weights are a running average over the steps (decay 0.995). The same seed, thread
-count and library versions repeat the run.
+at their ImageNet weights. The shipped weights are a running average over the steps (decay 0.995). The run is seeded;
+that it repeats bit for bit has not been tried.
 """
 
 
