@@ -127,7 +127,7 @@ def to_samples(
     Strips of rows go through both steps while they are in the processor's own cache: a film is read from memory once
     and never written back. With padding all pixels are kept, for each must be told apart.
     """
-    scale = 2.0 ** -(15 - fmt.high_bit + fmt.high_bit + 1 - fmt.bits_stored)
+    scale = 2.0 ** (fmt.bits_stored - 16)
     offset = -_SIGN_BIT * scale if fmt.signed else 0.0
     if padding is not None:
         values = _to_16_bits(frame, fmt, shelf)
