@@ -22,7 +22,9 @@ def serve(
     grpc_port: Annotated[int, typer.Option(help="TCP port of gRPC, 0 for a free one.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="TCP port of the Prometheus metrics, 0 for a free one.")] = 8002,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    store: Annotated[Path | None, typer.Option(help="Folder of the served copy; build/state/served when not told.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of the served copy; build/state/served if not told.")
+    ] = None,
     *,
     fresh: Annotated[bool, typer.Option("--fresh", help="Empty the store first, compiled models included.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the server's log.")] = False,
