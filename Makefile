@@ -11,8 +11,10 @@ BIN := $(VENV)/bin
 # Of the environment's Python, or of the one that will make it.
 LOCK = requirements/py$(shell p=$(BIN)/python; [ -x $$p ] || p=$(PYTHON); \
 	$$p -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
-PACKAGES := wetread_preprocess wetread_postprocess wetread_embedded wetread_client wetread_models wetread_bench
+PACKAGES := wetread_preprocess wetread_postprocess wetread_embedded wetread_client wetread_gateway wetread_models wetread_bench
 ADAPTERS := preprocess_backend/model.py postprocess_backend/model.py embedded/backends/onnxruntime/model.py
+# The PACS, its tools and the validators; PostgreSQL as the store of several gateways; strace for the order of fsyncs.
+SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools postgresql strace
 export WETREAD_DATA ?= $(wildcard $(abspath ../shared/data))
 
 .PHONY: help
@@ -39,7 +41,8 @@ $(VENV)/.models: $(VENV)/.ready requirements/models.txt
 
 .PHONY: setup-system
 setup-system: ## Debian packages of the system tests (root); what lacks them is skipped, saying so
-	@echo "nothing beyond Python is needed yet"
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES)
 
 .PHONY: demo
 demo: setup ## Serve, read synthetic films, print the table, write heatmap overlays to build/demo
@@ -84,7 +87,7 @@ train: setup-models ## Train the reference classifier from $$WETREAD_DATA (about
 lock: setup ## Resolve the locked requirements anew (needs uv)
 	@for v in 11 12; do \
 	  uv pip compile --quiet --python-version 3.$$v --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
-	    --extra embedded --extra client --extra release --extra bench --extra dev pyproject.toml -o requirements/py3$$v.txt; \
+	    --extra embedded --extra client --extra gateway --extra release --extra bench --extra dev pyproject.toml -o requirements/py3$$v.txt; \
 	  uv pip compile --quiet --python-version 3.$$v --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
 	    --extra preprocess pyproject.toml -o requirements/preprocess-py3$$v.txt; done
 

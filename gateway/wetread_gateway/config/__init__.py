@@ -1,0 +1,1 @@
+"""The configuration: typed, strict, with a remedy for every mistake."""

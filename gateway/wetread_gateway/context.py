@@ -1,0 +1,48 @@
+"""What every process of the gateway is given."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from wetread_gateway.bell import Bell, Stage, ring
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wetread_gateway.audit import AuditSink
+    from wetread_gateway.config.live import LiveSettings
+    from wetread_gateway.config.settings import Settings
+    from wetread_gateway.spool.spool import Spool
+    from wetread_gateway.state.store import StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One process's share of the gateway: the spool, the state store and the audit are all that processes have in common.
+
+    `slot`: the process's name, such as `receiver-0`: stable over restarts, unique in this gateway.
+    `stop`: set when the process shall end; a stage then finishes what it has begun.
+    """
+
+    slot: str
+    live: LiveSettings
+    spool: Spool
+    store: StateStore
+    audit: AuditSink
+    bells: Path
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings now; ask anew for each item, the file may have changed."""
+        return self.live.current
+
+    def bell(self, stage: Stage) -> Bell:
+        """Make this process's doorbell of `stage`."""
+        return Bell(self.bells, stage, self.slot)
+
+    def ring(self, stage: Stage) -> None:
+        """Tell whoever waits at `stage` that there is work."""
+        ring(self.bells, stage)

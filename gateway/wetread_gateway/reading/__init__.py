@@ -1,0 +1,1 @@
+"""Work is leased, read on Triton, and its reading made durable."""

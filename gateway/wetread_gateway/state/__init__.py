@@ -1,0 +1,1 @@
+"""The one state store: SQLite on one machine, PostgreSQL for several."""

@@ -1,0 +1,94 @@
+"""The engine under the state store: durable commits, one writer at a time, and the timeline."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import create_engine, event, insert
+from sqlalchemy.engine import make_url
+
+from wetread_gateway.state.tables import EVENTS, METADATA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from sqlalchemy.engine import Connection, Engine
+
+BUSY_S = 30.0
+
+
+class StateStore:
+    """Opens the store of `url`, or `state.sqlite` in `folder` when that is empty; makes tables that are not there.
+
+    A commit has been fsynced when it returns: SQLite runs with `synchronous=FULL` and a write-ahead log, PostgreSQL
+    with its default `synchronous_commit`. Safe to use from many threads and processes; a process opens its own.
+    """
+
+    def __init__(self, folder: Path, url: str = "") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.url = url or f"sqlite:///{folder / 'state.sqlite'}"
+        self.engine = _engine(self.url)
+        METADATA.create_all(self.engine)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the store is a file of this machine."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that writes: durable when the block has ended, nothing of it when it raises."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One transaction that only reads, of one moment."""
+        with self.engine.connect().execution_options(wetread_reads=True) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def note(
+    connection: Connection, study_uid: str, stage: str, message: str, detail: Mapping[str, object] | None = None
+) -> None:
+    """Add a line to a study's timeline, in the transaction that makes it true. No names, no free text of a file."""
+    connection.execute(
+        insert(EVENTS).values(
+            at=time.time(), study_uid=study_uid, stage=stage, message=message, detail=dict(detail or {})
+        )
+    )
+
+
+def _engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True, json_serializer=_dumps)
+    engine = create_engine(url, json_serializer=_dumps, connect_args={"timeout": BUSY_S})
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver opens no transactions of its own: `_begin` does
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(BUSY_S * 1000)}"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # IMMEDIATE takes the write lock at once: two deferred writers would find each other at their first write and
+        # one would fail, whatever the busy time-out.
+        reads = connection.get_execution_options().get("wetread_reads")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
