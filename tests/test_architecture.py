@@ -15,6 +15,7 @@ PACKAGES = {
     "wetread_embedded": ROOT / "embedded",
     "wetread_onnx": ROOT / "embedded" / "backends" / "onnxruntime",
     "wetread_client": ROOT / "client",
+    "wetread_gateway": ROOT / "gateway",
     "wetread_models": ROOT / "tools",
     "wetread_bench": ROOT / "tools",
 }
@@ -24,6 +25,7 @@ ARROWS = {
     "wetread_embedded": set(),
     "wetread_onnx": set(),
     "wetread_client": set(),
+    "wetread_gateway": {"wetread_client"},
     "wetread_models": {"wetread_preprocess", "wetread_postprocess"},
     "wetread_bench": set(PACKAGES),
 }
@@ -98,7 +100,7 @@ def test_no_file_names_a_registry_host_or_a_home_of_this_machine():
 
 
 def test_no_label_code_or_threshold_is_spelt_outside_pipeline_json():
-    for package in ("wetread_preprocess", "wetread_postprocess", "wetread_embedded", "wetread_client"):
+    for package in ("wetread_preprocess", "wetread_postprocess", "wetread_embedded", "wetread_client", "wetread_gateway"):
         for module in modules(package):
             text = module.read_text().lower()
             assert "pneumonia" not in text, module

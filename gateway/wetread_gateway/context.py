@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One process's share of the gateway: the spool, the state store and the audit are all that processes have in common.
+    """One process's share of the gateway: spool, state store and audit are all that processes have in common.
 
     `slot`: the process's name, such as `receiver-0`: stable over restarts, unique in this gateway.
     `stop`: set when the process shall end; a stage then finishes what it has begun.

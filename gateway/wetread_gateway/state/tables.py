@@ -120,9 +120,7 @@ WORKS = Table(
     Column("rule", String(64), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("destinations", JSON, nullable=False),  # names, of the rule as it was when the work was made
-    Column(
-        "options", JSON, nullable=False
-    ),  # the rule's switches: any_body_part, unknown_age_is_inside, report_refusals
+    Column("options", JSON, nullable=False),  # any_body_part, unknown_age_is_inside, report_refusals
     Column("expected", Integer),  # images expected of the series; NULL: not told
     Column("completeness", String(16), nullable=False),  # "confirmed", "unconfirmed", "single"
     Column("not_before", Float, nullable=False, default=0.0),
