@@ -6,6 +6,8 @@ GatewayError
 │   └── DiskFull     no room is left above the watermark: DIMSE 0xA700, HTTP 507
 ├── BadInstance      what was sent is no instance that can be kept: DIMSE 0xC000, HTTP 409
 ├── LeaseLost        the lease has expired or was taken over: what its holder did counts for nothing
+├── SourceMissing    an image that is to be read is nowhere in the spool
+├── Unreachable      the worklist behind HTTP cannot be asked now
 ├── NotDelivered     a destination did not take an object
 │   ├── TryAgain     it may take it later: status 0xA7xx, abort, time-out, connection refused
 │   └── Refused      it never will: status 0xA9xx, 0xCxxx, 0x0122; the dead letter
@@ -37,6 +39,14 @@ class BadInstance(GatewayError):
 
 class LeaseLost(GatewayError):
     """The lease has expired or was taken over; what its holder did counts for nothing."""
+
+
+class SourceMissing(GatewayError):
+    """An image that is to be read is nowhere in the spool."""
+
+
+class Unreachable(GatewayError):
+    """The worklist behind HTTP cannot be asked now."""
 
 
 class NotDelivered(GatewayError):

@@ -125,6 +125,7 @@ WORKS = Table(
     Column("completeness", String(16), nullable=False),  # "confirmed", "unconfirmed", "single"
     Column("not_before", Float, nullable=False, default=0.0),
     Column("attempts", Integer, nullable=False, default=0),
+    Column("report_attempts", Integer, nullable=False, default=0),
     Column("alone", Boolean, nullable=False, default=False),
     Column("lease_owner", String(64), nullable=False, default=""),
     Column("lease_token", Integer, nullable=False, default=0),  # fences: it grows with every lease
@@ -133,7 +134,7 @@ WORKS = Table(
     Column("created_at", Float, nullable=False),
     Column("changed_at", Float, nullable=False),
     Unique("sources_digest", "number", "kind"),
-    Index("works_by_state", "state", "priority", "not_before"),
+    Index("works_by_state", "state", "priority", "id"),  # the order in which they are leased
 )
 
 READINGS = Table(  # written once, before any object is built

@@ -1,0 +1,163 @@
+"""Turns readings into objects: each is durable before a delivery of it exists, and built again it is the same."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from wetread_gateway.errors import CannotReport
+from wetread_gateway.instance import study_key
+from wetread_gateway.metrics import timed
+from wetread_gateway.report_queue import Report, bury, record, settle, take
+from wetread_gateway.results.order import ObjectKind, ObjectReference, ReportOrder, Source
+from wetread_gateway.results.reporter import Reporter
+from wetread_gateway.state.tables import INSTANCES, OBJECTS, WorkKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Row
+
+    from wetread_gateway.config.settings import Destination
+    from wetread_gateway.context import Context
+    from wetread_gateway.reading.stored import StoredReading
+
+LOG = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+
+_SR = {
+    "comprehensive3d": ObjectKind.SR_COMPREHENSIVE_3D,
+    "comprehensive": ObjectKind.SR_COMPREHENSIVE,
+    "enhanced": ObjectKind.SR_ENHANCED,
+}
+
+
+def run(context: Context) -> None:
+    """Build reports until told to stop. Reporters share the work by its number: `reporter-I-of-N`."""
+    words = context.slot.split("-")
+    share, of = int(words[1]), int(words[3])
+    stage = ReporterStage(context, share, of)
+    bell = context.bell("report")
+    while not context.stop.is_set():
+        if not stage.step():
+            bell.wait(0.25)
+    bell.close()
+
+
+class ReporterStage:
+    """Builds the reports of every `of`-th work."""
+
+    def __init__(self, context: Context, share: int = 0, of: int = 1) -> None:
+        self._context = context
+        self._share = share
+        self._of = of
+        self._reporter = Reporter()
+
+    def step(self) -> int:
+        """Take the most urgent works that can be reported now; give how many there were."""
+        ready = take(self._context, self._share, self._of)
+        for work in ready:
+            with timed("report"):
+                self._report(work)
+        if ready:
+            self._context.ring("deliver")
+        return len(ready)
+
+    def _report(self, work: Row[Any]) -> None:
+        context = self._context
+        if work.report_attempts >= ATTEMPTS:
+            bury(context, work, "a report could not be built: the process died of it three times")
+            return
+        try:
+            settled = settle(context, work)
+            if settled is None:
+                return
+            report = self._build(work, settled)
+        except CannotReport as error:
+            bury(context, work, f"no report can be made: {error}")
+        except FileNotFoundError:
+            bury(context, work, "the source images are no longer in the spool")
+        except Exception:  # outermost loop of one work: its neighbours go on, and it is tried again
+            LOG.exception("a report failed", extra={"study": study_key(work.study_uid), "work": work.id})
+        else:
+            record(context, work, report)
+
+    def _build(self, work: Row[Any], reading: StoredReading) -> Report:
+        context = self._context
+        wanted = _wanted(context, work, reading)
+        if not any(wanted.values()):
+            return Report((), {}, ())
+        files = _files(context, work)
+        sources = tuple(Source.of_file(file) for file in files)
+        order = ReportOrder(
+            kind=WorkKind(work.kind),
+            number=work.number,
+            sources=sources,
+            reading=reading,
+            expected=work.expected,
+            completeness=work.completeness,
+            predecessors=_predecessors(context, work),
+            unknown_age_is_inside=bool(work.options.get("unknown_age_is_inside")),
+            wanted=frozenset().union(*wanted.values()),
+            study_uid=work.study_uid,
+        )
+        shown = next((f for f, s in zip(files, sources, strict=True) if s.uid == reading.heatmap_source_uid), files[0])
+        built = self._reporter.build(order, shown)
+        objects = []
+        for thing in built:
+            suffix = ".json" if thing.kind is ObjectKind.FHIR else ".dcm"
+            path = context.spool.put_result(work.study_uid, thing.sop_instance_uid, thing.data, suffix)
+            objects.append((thing, path))
+        parcels = {
+            name: tuple(thing.sop_instance_uid for thing in built if thing.kind in kinds and thing.sop_class_uid)
+            for name, kinds in wanted.items()
+        }
+        return Report(tuple(objects), parcels, tuple(sorted({repair for s in sources for repair in s.repairs})))
+
+
+def _wanted(context: Context, work: Row[Any], reading: StoredReading) -> dict[str, frozenset[ObjectKind]]:
+    """Give what each destination takes of this work."""
+    if reading.refusal is not None and not work.options.get("report_refusals", True):
+        return {}
+    known = {destination.name: destination for destination in context.settings.destination}
+    return {
+        name: _kinds(known[name], WorkKind(work.kind), refused=reading.refusal is not None)
+        for name in work.destinations
+        if name in known
+    }
+
+
+def _kinds(destination: Destination, kind: WorkKind, *, refused: bool) -> frozenset[ObjectKind]:
+    kinds = {_SR[destination.sr]} if destination.sr != "none" else set()
+    if kind is WorkKind.WITHDRAW:
+        kinds.add(ObjectKind.KEY_OBJECTS)
+    elif destination.capture and (not refused or not kinds):
+        kinds.add(ObjectKind.CAPTURE)
+    if destination.fhir:
+        kinds.add(ObjectKind.FHIR)
+    return frozenset(kinds)
+
+
+def _files(context: Context, work: Row[Any]) -> list[Path]:
+    with context.store.read() as connection:
+        rows = connection.execute(
+            select(INSTANCES.c.id, INSTANCES.c.path, INSTANCES.c.study_uid).where(INSTANCES.c.id.in_(work.sources))
+        ).all()
+    by_id = {row.id: context.spool.locate(row.path, row.study_uid) for row in rows}
+    return [by_id[source] for source in work.sources]
+
+
+def _predecessors(context: Context, work: Row[Any]) -> tuple[ObjectReference, ...]:
+    """Give the objects of what this work follows; none when they were of a reading that was never reported."""
+    if work.predecessor is None:
+        return ()
+    with context.store.read() as connection:
+        rows = connection.execute(select(OBJECTS).where(OBJECTS.c.work_id == work.predecessor)).all()
+    return tuple(
+        ObjectReference(row.sop_class, row.sop_uid, row.study_uid, ObjectKind(row.kind))
+        for row in rows
+        if row.sop_class
+    )
