@@ -89,7 +89,7 @@ def _peers(settings: Settings) -> Iterator[Mistake]:
             yield _no_certificate(("peer", index, "tls"), f"peer {peer.ae_title!r}")
     if not settings.peer and not settings.dicom.any_peer:
         remedy = "add a [[peer]] for each sender, or any_peer = true to [dicom]"
-        yield Mistake(("dicom",), "no peer may call: every association would be refused", remedy)
+        yield Mistake(("dicom", "any_peer"), "no peer may call: every association would be refused", remedy)
 
 
 def _twice(name: str, words: list[str]) -> Iterator[Mistake]:

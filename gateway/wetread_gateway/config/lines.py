@@ -22,8 +22,7 @@ class Lines:
         for number, statement in _statements(text):
             content = tomllib.loads(statement)
             if statement.lstrip().startswith("["):
-                table = self._enter(content)
-                self._lines.setdefault(table, number)
+                table = self._enter(content, number)
             else:
                 self._note(table, content, number)
 
@@ -33,18 +32,20 @@ class Lines:
             place = place[:-1]
         return self._lines.get(place, 1)
 
-    def _enter(self, header: dict[str, object]) -> Place:
+    def _enter(self, header: dict[str, object], number: int) -> Place:
         """Give the place of the table that `header` opens; `header` is a chain of dictionaries of one key."""
         place: Place = ()
         node: object = header
         while isinstance(node, dict) and node:
             ((key, node),) = node.items()
             place = (*place, key)
+            self._lines.setdefault(place, number)
             if isinstance(node, list):
                 self._counts[place] = self._counts.get(place, 0) + 1
                 node = node[0]
             if place in self._counts:  # what follows belongs to the last table of the array
                 place = (*place, self._counts[place] - 1)
+            self._lines.setdefault(place, number)
         return place
 
     def _note(self, place: Place, value: object, number: int) -> None:
