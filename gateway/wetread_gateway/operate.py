@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import RenderableType
-    from sqlalchemy import Row
 
     from wetread_gateway.context import Context
+    from wetread_gateway.state.store import AnyRow
 
 _WAITS_FOR = {
     WorkState.WAITING: "waits for a reader",
@@ -70,7 +70,7 @@ def timeline(context: Context, study_uid: str) -> list[RenderableType]:
     return [table, *_waiting(works, deliveries)]
 
 
-def _waiting(works: Sequence[Row[Any]], deliveries: Sequence[Row[Any]]) -> list[str]:
+def _waiting(works: Sequence[AnyRow], deliveries: Sequence[AnyRow]) -> list[str]:
     lines = []
     for work in works:
         name = f"reading {work.number} ({work.kind}, {Priority(work.priority).name.lower()})"
@@ -102,7 +102,7 @@ def queue(context: Context) -> list[RenderableType]:
             .where(DELIVERIES.c.state.in_((DeliveryState.WAITING, DeliveryState.STORED)))
             .group_by(DELIVERIES.c.destination, DELIVERIES.c.state)
         ).all()
-        instances = Counter(
+        instances: Counter[str] = Counter(
             dict(connection.execute(select(INSTANCES.c.state, func.count()).group_by(INSTANCES.c.state)).tuples())
         )
     for state, doing in _WAITS_FOR.items():
@@ -114,7 +114,7 @@ def queue(context: Context) -> list[RenderableType]:
     shown: list[RenderableType] = [table]
     if instances[InstanceState.UNMATCHED]:
         shown.append(
-            f"{instances[InstanceState.UNMATCHED]} instances that no rule wants (see `wetread gateway explain`)"
+            f"{instances[InstanceState.UNMATCHED]} instances that no rule wants: see `wetread gateway explain`"
         )
     if dead := dead_letters(context):
         letters = Table("what", "study", "since", "reason", title="dead letter")
@@ -165,7 +165,7 @@ def retry(context: Context, what: str) -> int:
         else:
             retry_delivery(context.store, letter.number)
     for stage in ("read", "report", "deliver"):
-        context.ring(stage)  # type: ignore[arg-type] # the loop's literals are stages
+        context.ring(stage)
     return len(chosen)
 
 
@@ -198,7 +198,7 @@ def _ages(state: Any, since: Any) -> Any:
     return select(state, func.count(), func.min(since)).group_by(state)
 
 
-def _by_state(rows: Sequence[Row[Any]]) -> dict[str, tuple[int, float]]:
+def _by_state(rows: Sequence[AnyRow]) -> dict[str, tuple[int, float]]:
     return {row[0]: (row[1], row[2]) for row in rows}
 
 

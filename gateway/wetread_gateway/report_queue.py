@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, exists, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -31,11 +31,11 @@ from wetread_gateway.state.tables import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Row
     from sqlalchemy.engine import Connection
 
     from wetread_gateway.context import Context
     from wetread_gateway.results.order import BuiltObject
+    from wetread_gateway.state.store import AnyRow
 
 LOG = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Report:
     repairs: tuple[str, ...]
 
 
-def take(context: Context, share: int, of: int) -> Sequence[Row[Any]]:
+def take(context: Context, share: int, of: int) -> Sequence[AnyRow]:
     """Give works to report and count the attempt, so that one that kills the process is not tried for ever."""
     before = WORKS.alias()
     never_read = exists().where(
@@ -88,7 +88,7 @@ def take(context: Context, share: int, of: int) -> Sequence[Row[Any]]:
     return found
 
 
-def settle(context: Context, work: Row[Any]) -> StoredReading | None:
+def settle(context: Context, work: AnyRow) -> StoredReading | None:
     """Give the reading to report, durable; None when there is none and the work has been sent on otherwise."""
     with context.store.read() as connection:
         own = reading_of(connection, work.id)
@@ -112,7 +112,7 @@ def reading_of(connection: Connection, work_id: int) -> StoredReading | None:
     return None if row is None else StoredReading.parse(row.document, row.heatmap)
 
 
-def without_reading(context: Context, work: Row[Any]) -> None:
+def without_reading(context: Context, work: AnyRow) -> None:
     """The predecessor was never read: read its correction, and withdraw nothing."""
     reads = work.kind == WorkKind.REUSE
     values = (
@@ -128,7 +128,7 @@ def without_reading(context: Context, work: Row[Any]) -> None:
         context.ring("read")
 
 
-def record(context: Context, work: Row[Any], report: Report) -> None:
+def record(context: Context, work: AnyRow, report: Report) -> None:
     """Make the objects known and their deliveries due, in one transaction."""
     now = time.time()
     parcels = {name: uids for name, uids in report.parcels.items() if uids}
@@ -169,11 +169,11 @@ def record(context: Context, work: Row[Any], report: Report) -> None:
         made = ", ".join(sorted(kinds)) or "nothing to send"
         note(connection, work.study_uid, "report", f"built {made}", detail)
     if state is WorkState.FINISHED:
-        for row in source_rows(context, work):
-            context.spool.move(row.arrival, row.study_uid, "done")
+        for source in source_rows(context, work):
+            context.spool.move(source.arrival, source.study_uid, "done")
 
 
-def bury(context: Context, work: Row[Any], reason: str) -> None:
+def bury(context: Context, work: AnyRow, reason: str) -> None:
     """Put a work into the dead letter with its reason."""
     context.audit.record(AuditEvent("report", "failed", context.slot, work.study_uid, detail={"reason": reason[:200]}))
     with context.store.write() as connection:
@@ -190,7 +190,7 @@ def bury(context: Context, work: Row[Any], reason: str) -> None:
             context.spool.move(row.arrival, row.study_uid, "dead")
 
 
-def source_rows(context: Context, work: Row[Any]) -> Sequence[Row[Any]]:
+def source_rows(context: Context, work: AnyRow) -> Sequence[AnyRow]:
     """Give the arrival and study of a work's source instances."""
     with context.store.read() as connection:
         columns = (INSTANCES.c.arrival, INSTANCES.c.study_uid)

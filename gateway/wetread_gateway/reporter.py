@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
@@ -18,11 +18,10 @@ from wetread_gateway.state.tables import INSTANCES, OBJECTS, WorkKind
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sqlalchemy import Row
-
     from wetread_gateway.config.settings import Destination
     from wetread_gateway.context import Context
     from wetread_gateway.reading.stored import StoredReading
+    from wetread_gateway.state.store import AnyRow
 
 LOG = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ class ReporterStage:
             self._context.ring("deliver")
         return len(ready)
 
-    def _report(self, work: Row[Any]) -> None:
+    def _report(self, work: AnyRow) -> None:
         context = self._context
         if work.report_attempts >= ATTEMPTS:
             bury(context, work, "a report could not be built: the process died of it three times")
@@ -85,7 +84,7 @@ class ReporterStage:
         else:
             record(context, work, report)
 
-    def _build(self, work: Row[Any], reading: StoredReading) -> Report:
+    def _build(self, work: AnyRow, reading: StoredReading) -> Report:
         context = self._context
         wanted = _wanted(context, work, reading)
         if not any(wanted.values()):
@@ -118,7 +117,7 @@ class ReporterStage:
         return Report(tuple(objects), parcels, tuple(sorted({repair for s in sources for repair in s.repairs})))
 
 
-def _wanted(context: Context, work: Row[Any], reading: StoredReading) -> dict[str, frozenset[ObjectKind]]:
+def _wanted(context: Context, work: AnyRow, reading: StoredReading) -> dict[str, frozenset[ObjectKind]]:
     """Give what each destination takes of this work."""
     if reading.refusal is not None and not work.options.get("report_refusals", True):
         return {}
@@ -141,7 +140,7 @@ def _kinds(destination: Destination, kind: WorkKind, *, refused: bool) -> frozen
     return frozenset(kinds)
 
 
-def _files(context: Context, work: Row[Any]) -> list[Path]:
+def _files(context: Context, work: AnyRow) -> list[Path]:
     with context.store.read() as connection:
         rows = connection.execute(
             select(INSTANCES.c.id, INSTANCES.c.path, INSTANCES.c.study_uid).where(INSTANCES.c.id.in_(work.sources))
@@ -150,7 +149,7 @@ def _files(context: Context, work: Row[Any]) -> list[Path]:
     return [by_id[source] for source in work.sources]
 
 
-def _predecessors(context: Context, work: Row[Any]) -> tuple[ObjectReference, ...]:
+def _predecessors(context: Context, work: AnyRow) -> tuple[ObjectReference, ...]:
     """Give the objects of what this work follows; none when they were of a reading that was never reported."""
     if work.predecessor is None:
         return ()

@@ -71,7 +71,7 @@ class GatewayProcess:
         """Start it and wait until both doors are open; GatewayEnded when it ends instead."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "wetread_client.cli", "gateway", "--config", str(self.config)],
+                [str(Path(sys.executable).with_name("wetread")), "gateway", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -123,7 +123,8 @@ class GatewayProcess:
     def _toml(self, plan: GatewayPlan, triton_url: str, pacs: Orthanc) -> str:
         sections = {
             "gateway": f'state_dir = "{self.state}"\n',
-            "dicom": f'ae_title = "{AE_TITLE}"\nstat_ae_title = "{STAT_AE_TITLE}"\nport = {self.dicom_port}\nany_peer = true\n',
+            "dicom": f'ae_title = "{AE_TITLE}"\nstat_ae_title = "{STAT_AE_TITLE}"\n'
+            f"port = {self.dicom_port}\nany_peer = true\n",
             "http": f"port = {self.http_port}\n",
             "triton": f'url = "{triton_url}"\n',
         }
@@ -193,11 +194,9 @@ class Hospital:
     def __exit__(self, *error: object) -> None:
         self._closing.close()
 
-    def storescu(
-        self, films: Sequence[Path], *arguments: str, called: str = AE_TITLE, calling: str = "MODALITY"
-    ) -> int:
+    def storescu(self, films: Sequence[Path], *arguments: str, called: str = AE_TITLE) -> int:
         """Send films over one association with DCMTK's storescu; its exit code, 0 when every one got Success."""
-        return storescu(self.gateway.dicom_port, films, *arguments, called=called, calling=calling).returncode
+        return storescu(self.gateway.dicom_port, films, *arguments, called=called).returncode
 
 
 def storescu(
@@ -205,10 +204,9 @@ def storescu(
 ) -> subprocess.CompletedProcess[str]:
     """Send films over one association with DCMTK's storescu, required contexts alone (`-R`)."""
     command = ["storescu", "-R", "-aec", called, "-aet", calling, *arguments, "127.0.0.1", str(port)]
-    run = subprocess.run(
+    return subprocess.run(
         [*command, *map(str, films)], capture_output=True, text=True, check=False, env=os.environ | ENVIRONMENT
     )
-    return run
 
 
 def acknowledged(log: str) -> list[str]:

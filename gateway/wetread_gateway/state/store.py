@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sqlalchemy import create_engine, event, insert
+from sqlalchemy import Row, create_engine, event, insert
 from sqlalchemy.engine import make_url
 
 from wetread_gateway.state.tables import EVENTS, METADATA
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 BUSY_S = 30.0
+
+# A row of a query whose columns mypy need not know: its attributes are the columns' names.
+AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
 
 
 class StateStore:
