@@ -74,6 +74,9 @@ def _doors(settings: Settings) -> Iterator[Mistake]:
     if http.port and not is_loopback(http.host) and http.tls is None:
         remedy = 'add [http.tls] (and token_file, for clients without a certificate), or write host = "127.0.0.1"'
         yield Mistake(("http", "host"), f"http.host {http.host} is open to the network without TLS", remedy)
+    elif http.port and not is_loopback(http.host) and not (http.token_file or (http.tls and http.tls.authorities)):
+        what = f"http.host {http.host} is open to everybody who speaks TLS"
+        yield Mistake(("http", "host"), what, "add authorities to [http.tls], or token_file")
     scheme = urlsplit(settings.triton.url).scheme
     if scheme not in ("http", "https", "grpc", "grpcs"):
         remedy = 'write it as "http://127.0.0.1:8000"; https, grpc and grpcs too'

@@ -89,6 +89,18 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpTls:
+    """TLS of the HTTP door, 1.2 or later."""
+
+    certificate: Path
+    """PEM file of our certificate and its chain."""
+    key: Path
+    """PEM file of our private key; readable by this user alone."""
+    authorities: Path | None = None
+    """PEM file of the authorities whose certificates clients must show; without it the door needs `token_file`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Http:
     """The HTTP door: STOW-RS, /v1/read, /v1/studies, metrics, leases."""
 
@@ -98,10 +110,16 @@ class Http:
     """Port to listen on; 0 switches the HTTP door off."""
     token_file: Path | None = None
     """File of bearer tokens, one a line with its name: `name token`. Asked for on every request but /healthz."""
-    tls: Tls | None = None
-    """TLS; client certificates are asked for."""
+    tls: HttpTls | None = None
+    """TLS for the HTTP door."""
     max_body_bytes: int = 2 << 30
     """Largest body of a request."""
+    max_connections: int = 256
+    """Open connections; more are closed at once."""
+    patience_s: float = 10.0
+    """Seconds that the head of a request may take."""
+    slowest_bytes_per_s: int = 4096
+    """A client that sends a body slower than this, over `patience_s`, is answered 408."""
 
 
 @dataclass(frozen=True, slots=True)

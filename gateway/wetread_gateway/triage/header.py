@@ -54,25 +54,37 @@ def read_header(path: Path, wanted: Collection[int]) -> Header:
     """Read the elements `wanted` that lie before the pixels; BadInstance, with the reason, where that is no DICOM."""
     try:
         with path.open("rb", buffering=1 << 16) as file:
-            return _read(file, wanted)
+            header = Header()
+            _read(file, wanted, header)
+            return header
     except (struct.error, zlib.error, EOFError) as error:
         raise BadInstance(f"its header cannot be read: {error}") from error
 
 
-def _read(file: BinaryIO, wanted: Collection[int]) -> Header:
+def peek(head: bytes, wanted: Collection[int]) -> Header:
+    """Read what of `wanted` lies in the first bytes of a file; BadInstance where they are no DICOM."""
     header = Header()
+    try:
+        _read(io.BytesIO(head), wanted, header)
+    except EOFError:
+        pass  # the rest of the file is not here
+    except (struct.error, zlib.error) as error:
+        raise BadInstance(f"its header cannot be read: {error}") from error
+    return header
+
+
+def _read(file: BinaryIO, wanted: Collection[int], header: Header) -> None:
     if file.read(132)[128:] != b"DICM":
         file.seek(0)
     _read_meta(file, header)
     syntax = header.transfer_syntax_uid
     if syntax == DeflatedExplicitVRLittleEndian:
         _read_deflated(file, header, wanted)
-        return header
+        return
     start = file.tell()
     implicit = _is_implicit(file.read(6))
     file.seek(start)
     _Walk(file, wanted, header, little=syntax != ExplicitVRBigEndian).run(implicit=implicit)
-    return header
 
 
 def _is_implicit(first: bytes) -> bool:
