@@ -15,6 +15,7 @@ PACKAGES := wetread_preprocess wetread_postprocess wetread_embedded wetread_clie
 ADAPTERS := preprocess_backend/model.py postprocess_backend/model.py embedded/backends/onnxruntime/model.py
 # The PACS, its tools and the validators; PostgreSQL as the store of several gateways; strace for the order of fsyncs.
 SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools postgresql strace
+PIXELMED_PACKAGES := libpixelmed-java default-jre-headless
 export WETREAD_DATA ?= $(wildcard $(abspath ../shared/data))
 
 .PHONY: help
@@ -44,9 +45,18 @@ setup-system: ## Debian packages of the system tests (root); what lacks them is 
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES)
 
+.PHONY: setup-pixelmed
+setup-pixelmed: ## Debian packages of PixelMed's validator (root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PIXELMED_PACKAGES)
+
 .PHONY: demo
 demo: setup ## Serve, read synthetic films, print the table, write heatmap overlays to build/demo
 	$(BIN)/python -m wetread_bench.demo
+
+.PHONY: demo-pacs
+demo-pacs: setup ## The whole trip: storescu sends films, report and capture appear in Orthanc (needs setup-system)
+	$(BIN)/python -m wetread_bench.demo_pacs
 
 .PHONY: serve
 serve: setup ## Serve the pipelines on 127.0.0.1: HTTP 8000, gRPC 8001, metrics 8002
@@ -54,11 +64,20 @@ serve: setup ## Serve the pipelines on 127.0.0.1: HTTP 8000, gRPC 8001, metrics 
 
 .PHONY: check
 check: setup lint types ## Lint, types and the fast tests, in under a minute
-	$(BIN)/python -m pytest -q -m "not triton and not slow" tests
+	$(BIN)/python -m pytest -q -m "not triton and not slow and not pacs" tests
 
 .PHONY: test
 test: setup ## All tests, with the real server
 	$(BIN)/python -m pytest tests
+
+.PHONY: test-pixelmed
+test-pixelmed: setup ## A handful of reports through PixelMed's validator (needs setup-pixelmed)
+	$(BIN)/python -m pytest -q -m pixelmed tests/pacs
+
+.PHONY: conformance
+conformance: setup ## Write the conformance statements and the table of settings from the code's own tables
+	$(BIN)/python -m wetread_gateway.conformance docs
+	$(BIN)/python -m wetread_gateway.config.reference docs/gateway-settings.md
 
 .PHONY: lint
 lint: setup ## ruff: rules and format

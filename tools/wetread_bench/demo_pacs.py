@@ -1,4 +1,4 @@
-"""`make demo-pacs`: films go from a modality to a PACS and come back as a report and a capture; the whole trip shown."""
+"""`make demo-pacs`: films go from a modality to the gateway, and a report and a capture of each to the PACS."""
 
 from __future__ import annotations
 
@@ -48,9 +48,8 @@ def main() -> int:
 
 
 def _trip(hospital: Hospital, films: Sequence[Path], folder: Path, console: Console) -> int:
-    console.print(
-        f"$ storescu -aec WETREAD 127.0.0.1 {hospital.gateway.dicom_port} {films[0].parent}/*.dcm", markup=False
-    )
+    address = f"127.0.0.1 {hospital.gateway.dicom_port}"
+    console.print(f"$ storescu -aec WETREAD {address} {films[0].parent}/*.dcm", markup=False)
     started = time.monotonic()
     if hospital.storescu(films):
         console.print("demo-pacs: the gateway did not take the films; its log:")
@@ -89,7 +88,8 @@ def _show(dataset: pydicom.Dataset, target: Path, console: Console, *, whole: bo
         return
     file = target.with_suffix(".dcm")
     dataset.save_as(file)
-    told = subprocess.run(["dsrdump", "+Pl", str(file)], capture_output=True, text=True, check=False).stdout
+    command = ["dsrdump", "+Pl", str(file)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     target.with_suffix(".txt").write_text(told)
     if whole:
         console.print(told, markup=False)
