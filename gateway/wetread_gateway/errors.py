@@ -9,7 +9,8 @@ GatewayError
 ├── SourceMissing    an image that is to be read is nowhere in the spool
 ├── Unreachable      the worklist behind HTTP cannot be asked now
 ├── NotDelivered     a destination did not take an object
-│   ├── TryAgain     it may take it later: status 0xA7xx, abort, time-out, connection refused
+│   ├── TryAgain     it may take it later: status 0xA7xx, abort, time-out
+│   │   └── Unreachable  nothing at all can be had of it now: connection or association refused, bad credentials
 │   └── Refused      it never will: status 0xA9xx, 0xCxxx, 0x0122; the dead letter
 └── CannotReport     no standard object can be made of a reading, with the reason
 """
@@ -58,7 +59,15 @@ class NotDelivered(GatewayError):
 
 
 class TryAgain(NotDelivered):
-    """The destination may take it later."""
+    """The destination may take it later; `after_s`: not sooner than that, where it said so."""
+
+    def __init__(self, message: str, status: int | None = None, after_s: float = 0.0) -> None:
+        super().__init__(message, status)
+        self.after_s = after_s
+
+
+class Unreachable(TryAgain):
+    """The destination takes nothing at all now: the fault is not the object's."""
 
 
 class Refused(NotDelivered):

@@ -180,6 +180,14 @@ DELIVERIES = Table(  # all objects of one work to one destination
     Index("deliveries_by_state", "state", "destination", "priority", "not_before"),
 )
 
+TRANSACTIONS = Table(  # commitment requests of ours without a report yet: what a report must name to be believed
+    "transactions",
+    METADATA,
+    Column("transaction_uid", String(64), primary_key=True),
+    Column("destination", String(64), nullable=False),
+    Column("asked_at", Float, nullable=False),
+)
+
 COMMITMENTS = Table(  # reports that came to our door, for transactions of ours
     "commitments",
     METADATA,

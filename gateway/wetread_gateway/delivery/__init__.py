@@ -1,0 +1,1 @@
+"""Results to the PACS, and its word that it holds them."""
