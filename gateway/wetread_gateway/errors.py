@@ -7,7 +7,7 @@ GatewayError
 ├── BadInstance      what was sent is no instance that can be kept: DIMSE 0xC000, HTTP 409
 ├── LeaseLost        the lease has expired or was taken over: what its holder did counts for nothing
 ├── SourceMissing    an image that is to be read is nowhere in the spool
-├── Unreachable      the worklist behind HTTP cannot be asked now
+├── WorklistAway     the worklist behind HTTP cannot be asked now
 ├── NotDelivered     a destination did not take an object
 │   ├── TryAgain     it may take it later: status 0xA7xx, abort, time-out
 │   │   └── Unreachable  nothing at all can be had of it now: connection or association refused, bad credentials
@@ -46,7 +46,7 @@ class SourceMissing(GatewayError):
     """An image that is to be read is nowhere in the spool."""
 
 
-class Unreachable(GatewayError):
+class WorklistAway(GatewayError):
     """The worklist behind HTTP cannot be asked now."""
 
 

@@ -1,0 +1,259 @@
+"""The worklist beside the state store: leases as conditional updates, a reading and what tells of it in one commit."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import and_, insert, not_, select, update
+
+from wetread_gateway import metrics
+from wetread_gateway.audit import AuditEvent
+from wetread_gateway.errors import LeaseLost, SourceMissing
+from wetread_gateway.instance import study_key
+from wetread_gateway.priority import Priority
+from wetread_gateway.reading.worklist import Failure, FailureKind, Lease, LeasedSource, Served
+from wetread_gateway.state.store import note
+from wetread_gateway.state.tables import INSTANCES, READINGS, WORKS, WorkKind, WorkState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sqlalchemy import ColumnElement, Row
+    from sqlalchemy.engine import Connection
+
+    from wetread_gateway.audit import Action
+    from wetread_gateway.context import Context
+    from wetread_gateway.reading.stored import StoredReading
+
+LOG = logging.getLogger(__name__)
+_REASON_LENGTH = 1000
+_COLUMNS = (
+    WORKS.c.id,
+    WORKS.c.study_uid,
+    WORKS.c.pipeline,
+    WORKS.c.arm,
+    WORKS.c.priority,
+    WORKS.c.options,
+    WORKS.c.alone,
+    WORKS.c.attempts,
+    WORKS.c.sources,
+    WORKS.c.lease_token,
+)
+
+
+class StoreWorklist:
+    """Leases works of the context's store; `Worklist` says what each call does."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._leasing = threading.Lock()  # two threads of one owner would not see each other's choice
+
+    def lease(
+        self, n: int, owner: str, *, stat_only: bool = False, without: frozenset[Served] = frozenset()
+    ) -> list[Lease]:
+        """Lease works, all in one transaction; what was leased before and has expired is due again."""
+        with self._leasing:
+            due = _due(time.time(), stat_only=stat_only, without=without)
+            # Most looks find nothing: they shall not take the writers' lock.
+            with self._context.store.read() as connection:
+                if not any(connection.execute(select(WORKS.c.id).where(which).limit(1)).first() for which in due):
+                    return []
+            with self._context.store.write() as connection:
+                return self._lease(connection, n, owner, due)
+
+    def extend(self, lease: Lease) -> Lease:
+        """Keep a work for another `lease_s`."""
+        until = time.time() + self._context.settings.triton.lease_s
+        with self._context.store.write() as connection:
+            _change(connection, lease, lease_until=until)
+        return replace(lease, until=until)
+
+    def complete(self, lease: Lease, reading: StoredReading) -> None:
+        """Write the reading, the work's state and its timeline in one transaction, the audit before."""
+        refusal = reading.refusal
+        detail = {"work": lease.work, "pipeline": reading.pipeline, "arm": reading.arm, "release": reading.release}
+        message = f"read by {reading.pipeline} release {reading.release}"
+        if refusal is not None:
+            message = f"{reading.pipeline} refuses it: {refusal.code}: {refusal.reason}"
+            detail["refused"] = refusal.code
+        self._record(lease, "refuse" if refusal else "read", "ok", detail)
+        with self._context.store.write() as connection:
+            _change(connection, lease, state=WorkState.READ, lease_until=0.0, not_before=0.0, reason="")
+            connection.execute(
+                insert(READINGS).values(
+                    work_id=lease.work, document=reading.document(), heatmap=reading.heatmap, read_at=reading.read_at
+                )
+            )
+            note(connection, lease.study_uid, "read", message[:_REASON_LENGTH], detail)
+        self._context.ring("report")
+        self._context.ring("door")
+
+    def fail(self, lease: Lease, failure: Failure) -> None:
+        """Give a work back; what failed too often alone, or is hopeless, goes to the dead letter."""
+        attempts = lease.attempts + (failure.kind is FailureKind.SUSPECT and lease.alone)
+        reason = f"{failure.code}: {failure.reason}"[:_REASON_LENGTH]
+        if failure.kind is FailureKind.HOPELESS or attempts >= self._context.settings.triton.attempts:
+            self._bury(lease, failure, attempts, reason)
+            return
+        with self._context.store.write() as connection:
+            _change(
+                connection,
+                lease,
+                state=WorkState.WAITING,
+                attempts=attempts,
+                alone=lease.alone or failure.kind is FailureKind.SUSPECT,
+                not_before=time.time() + failure.wait_s,
+                lease_until=0.0,
+                reason=reason,
+            )
+            if failure.kind is FailureKind.SUSPECT:
+                message = f"the server failed under it, it is read again alone: {reason}"
+                note(connection, lease.study_uid, "read", message[:_REASON_LENGTH], {"attempts": attempts})
+        if failure.wait_s <= 0:
+            self._context.ring("read")
+
+    def abandon(self, owner: str) -> int:
+        """Give back what a former process of the same name had leased."""
+        mine = and_(WORKS.c.state == WorkState.LEASED, WORKS.c.lease_owner == owner)
+        with self._context.store.write() as connection:
+            return connection.execute(
+                update(WORKS).where(mine).values(state=WorkState.WAITING, lease_until=0.0, changed_at=time.time())
+            ).rowcount
+
+    def film(self, lease: Lease, n: int) -> Path:
+        """Give the file of the n-th source."""
+        source = lease.sources[n]
+        try:
+            if source.hint:
+                return self._context.spool.locate(source.hint, lease.study_uid)
+        except FileNotFoundError:
+            pass
+        raise SourceMissing(f"the file of source {n + 1} of {len(lease.sources)} is nowhere in the spool")
+
+    def _lease(self, connection: Connection, n: int, owner: str, due: Sequence[ColumnElement[bool]]) -> list[Lease]:
+        now = time.time()
+        held = connection.execute(
+            select(WORKS.c.pipeline, WORKS.c.alone).where(
+                WORKS.c.state == WorkState.LEASED, WORKS.c.lease_owner == owner, WORKS.c.lease_until > now
+            )
+        ).all()
+        # FOR UPDATE SKIP LOCKED is PostgreSQL's; SQLite has one writer anyhow, and SQLAlchemy leaves it out there.
+        wanted = select(*_COLUMNS).order_by(WORKS.c.priority, WORKS.c.id).limit(n).with_for_update(skip_locked=True)
+        found = [row for which in due for row in connection.execute(wanted.where(which)).all()]
+        rows = _choose(held, sorted(found, key=lambda row: (row.priority, row.id))[:n])
+        if not rows:
+            return []
+        until = now + self._context.settings.triton.lease_s
+        connection.execute(
+            update(WORKS)
+            .where(WORKS.c.id.in_([row.id for row in rows]))
+            .values(
+                state=WorkState.LEASED,
+                lease_owner=owner,
+                lease_token=WORKS.c.lease_token + 1,
+                lease_until=until,
+                changed_at=now,
+            )
+        )
+        ids = {source for row in rows for source in row.sources}
+        images = connection.execute(
+            select(INSTANCES.c.id, INSTANCES.c.sop_uid, INSTANCES.c.path).where(INSTANCES.c.id.in_(ids))
+        )
+        sources = {row.id: LeasedSource(row.sop_uid, row.path) for row in images}
+        return [_lease_of(row, owner, until, sources) for row in rows]
+
+    def _bury(self, lease: Lease, failure: Failure, attempts: int, reason: str) -> None:
+        suspected = failure.kind is FailureKind.SUSPECT
+        text = f"suspected poison film, read alone {attempts} times: {reason}" if suspected else reason
+        text = text[:_REASON_LENGTH]
+        detail = {"work": lease.work, "attempts": attempts, "code": failure.code}
+        self._record(lease, "refuse", "failed", detail)
+        with self._context.store.write() as connection:
+            _change(connection, lease, state=WorkState.DEAD, attempts=attempts, lease_until=0.0, reason=text)
+            note(connection, lease.study_uid, "alert", f"to the dead letter: {text}"[:_REASON_LENGTH], detail)
+        metrics.ALERTS.labels("poison_film" if suspected else "dead_work").inc()
+        LOG.error(
+            "a work goes to the dead letter",
+            extra={"study": study_key(lease.study_uid), "work": lease.work, "reason": failure.code},
+        )
+        for source in lease.sources:
+            try:
+                self._context.spool.move(source.hint, lease.study_uid, "dead")
+            except FileNotFoundError:
+                continue  # it may be what the work died of
+        self._context.ring("door")
+
+    def _record(
+        self, lease: Lease, action: Action, outcome: Literal["ok", "failed"], detail: dict[str, object]
+    ) -> None:
+        self._context.audit.record(
+            AuditEvent(
+                action,
+                outcome,
+                actor=lease.owner,
+                study_uid=lease.study_uid,
+                object_uid=lease.sources[0].sop_uid if lease.sources else "",
+                detail=detail,
+            )
+        )
+
+
+def _due(now: float, *, stat_only: bool, without: frozenset[Served]) -> tuple[ColumnElement[bool], ...]:
+    """Give the works that may be leased, as two conditions: each has the order of the index, their union has not."""
+    also = [WORKS.c.kind == WorkKind.READ]
+    if stat_only:
+        also.append(WORKS.c.priority == Priority.STAT)
+    also += [not_(and_(WORKS.c.pipeline == s.pipeline, WORKS.c.arm == s.arm)) for s in sorted(without)]
+    return (
+        and_(WORKS.c.state == WorkState.LEASED, WORKS.c.lease_until <= now, *also),
+        and_(WORKS.c.state == WorkState.WAITING, WORKS.c.not_before <= now, *also),
+    )
+
+
+def _choose(held: Sequence[Any], due: Sequence[Any]) -> list[Any]:
+    """Choose of what is due, in order, so that what is to be read alone is alone in its pipeline at this owner.
+
+    Such a work waits until nothing of its pipeline is under way, and nothing passes it meanwhile.
+    """
+    busy = {row.pipeline for row in held}
+    closed = {row.pipeline for row in held if row.alone}
+    chosen = []
+    for row in due:
+        if row.pipeline in closed:
+            continue
+        if row.alone:
+            closed.add(row.pipeline)
+            if row.pipeline in busy:
+                continue
+        busy.add(row.pipeline)
+        chosen.append(row)
+    return chosen
+
+
+def _lease_of(row: Row[Any], owner: str, until: float, sources: dict[int, LeasedSource]) -> Lease:
+    return Lease(
+        work=row.id,
+        token=row.lease_token + 1,
+        until=until,
+        owner=owner,
+        study_uid=row.study_uid,
+        served=Served(row.pipeline, row.arm),
+        priority=Priority(row.priority),
+        any_body_part=bool(row.options.get("any_body_part", False)),
+        alone=row.alone,
+        attempts=row.attempts,
+        sources=tuple(sources.get(source, LeasedSource("")) for source in row.sources),
+    )
+
+
+def _change(connection: Connection, lease: Lease, **values: object) -> None:
+    """Change the leased work; LeaseLost when it is leased no more, or under another token."""
+    mine = and_(WORKS.c.id == lease.work, WORKS.c.state == WorkState.LEASED, WORKS.c.lease_token == lease.token)
+    done = connection.execute(update(WORKS).where(mine).values(changed_at=time.time(), **values))
+    if done.rowcount != 1:
+        raise LeaseLost(f"work {lease.work} is not leased under token {lease.token} any more")
