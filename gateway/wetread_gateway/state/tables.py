@@ -21,8 +21,9 @@ class InstanceState(StrEnum):
     IGNORED = "ignored"  # nothing to read: SR, KO, PR, SEG, PDF, or our own result come back
     DUPLICATE = "duplicate"  # equal pixels and identity as one already here
     UNMATCHED = "unmatched"  # no rule wants it; kept and shown
-    QUARANTINED = "quarantined"  # other pixels under a known UID, or an identity that contradicts its study
-    PURGED = "purged"  # its file has left the spool
+    CORRECTED = "corrected"  # the same pixels came again under another identity, which counts now
+    QUARANTINED = "quarantined"  # other pixels under a known UID, an identity that was corrected, or not readable
+    PURGED = "purged"  # it was sorted, and its file has left the spool; the others keep their state, with no path
 
 
 class WorkKind(StrEnum):
@@ -77,6 +78,7 @@ INSTANCES = Table(
     Column("study_uid", String(64), nullable=False, index=True),
     Column("series_uid", String(64), nullable=False),
     Column("patient_digest", String(64), nullable=False),
+    Column("identity_digest", String(64), nullable=False, default=""),  # of all that names patient and study
     Column("modality", String(16), nullable=False),
     Column("instance_number", Integer),
     Column("calling_ae", String(16), nullable=False),
