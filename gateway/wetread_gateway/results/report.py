@@ -1,0 +1,200 @@
+"""A structured report built in full by highdicom: the proof of the quick way, and its fallback."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pydicom.config
+from highdicom import ContributingEquipment
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import Comprehensive3DSR, ComprehensiveSR, EnhancedSR
+from pydicom.dataset import Dataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID, Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
+
+from wetread_gateway.results import codes as ours
+from wetread_gateway.results.content import MANUFACTURER, ImageFacts, tree
+from wetread_gateway.results.order import ObjectKind
+from wetread_gateway.results.uids import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    moment,
+    series_uid,
+    uid_of,
+)
+from wetread_gateway.state.tables import WorkKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wetread_gateway.results.content import ContentFacts
+    from wetread_gateway.results.order import ReportOrder
+    from wetread_gateway.results.source import Request, Source
+
+MODEL = "Wetread gateway"
+_CLASSES = {
+    ObjectKind.SR_COMPREHENSIVE_3D: Comprehensive3DSR,
+    ObjectKind.SR_COMPREHENSIVE: ComprehensiveSR,
+    ObjectKind.SR_ENHANCED: EnhancedSR,
+}
+SOP_CLASSES = {
+    ObjectKind.SR_COMPREHENSIVE_3D: Comprehensive3DSRStorage,
+    ObjectKind.SR_COMPREHENSIVE: ComprehensiveSRStorage,
+    ObjectKind.SR_ENHANCED: EnhancedSRStorage,
+}
+# Series numbers of ours: far from those of modalities, told apart by kind.
+SERIES_NUMBERS = {
+    ObjectKind.SR_COMPREHENSIVE_3D: 9001,
+    ObjectKind.SR_COMPREHENSIVE: 9002,
+    ObjectKind.SR_ENHANCED: 9003,
+    ObjectKind.CAPTURE: 9004,
+    ObjectKind.KEY_OBJECTS: 9005,
+}
+
+
+@contextmanager
+def as_it_is() -> Iterator[None]:
+    """Let values of a source stand that pydicom would warn of: names and identifiers must match their study."""
+    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def equipment(order: ReportOrder) -> ContributingEquipment:
+    """Give the Contributing Equipment item by which our objects are known, with the release."""
+    return ContributingEquipment(
+        manufacturer=MANUFACTURER,
+        purpose_of_reference=ours.PROCESSING_EQUIPMENT,
+        manufacturer_model_name=order.reading.algorithm[:64],
+        software_versions=f"release {order.reading.release}",
+        contribution_description=f"{order.reading.pipeline}, release {order.reading.release}: preliminary AI reading",
+    )
+
+
+def source_dataset(source: Source) -> Dataset:
+    """Give the decoded, repaired, pixel-free copy of a source that highdicom takes patient and study from."""
+    made = ImageFacts.of(source).dataset()
+    made.SpecificCharacterSet = "ISO_IR 192"
+    made.StudyInstanceUID, made.SeriesInstanceUID = source.study_instance_uid, source.series_instance_uid
+    for keyword, _, value in source.attributes:
+        setattr(made, keyword, value)
+    return made
+
+
+def request_item(request: Request) -> Dataset:
+    """Give an item of the Referenced Request Sequence (PS3.3, table C.17-2)."""
+    item = Dataset()
+    item.AccessionNumber = request.accession_number
+    item.ReferencedStudySequence = []
+    item.StudyInstanceUID = request.study_instance_uid
+    item.RequestedProcedureDescription = request.procedure_description
+    item.RequestedProcedureCodeSequence = []
+    item.RequestedProcedureID = request.procedure_id
+    item.PlacerOrderNumberImagingServiceRequest = request.placer_order
+    item.FillerOrderNumberImagingServiceRequest = request.filler_order
+    return item
+
+
+def predecessor_datasets(order: ReportOrder) -> list[Dataset]:
+    """Give the reports that this one replaces, as highdicom wants them."""
+    found = []
+    for reference in order.predecessors:
+        if reference.kind.is_report:
+            made = Dataset()
+            made.SOPClassUID, made.SOPInstanceUID = reference.sop_class_uid, reference.sop_instance_uid
+            made.StudyInstanceUID, made.SeriesInstanceUID = (
+                reference.study_instance_uid,
+                reference.series_instance_uid,
+            )
+            found.append(made)
+    return found
+
+
+def build_in_full(order: ReportOrder, kind: ObjectKind, facts: ContentFacts) -> Dataset:
+    """Build one report with highdicom; whatever is wrong with it raises what highdicom raises."""
+    at = moment(order.at, order.sources[0].timezone)
+    uid = order.uid(kind)
+    with as_it_is():
+        report: Dataset = _CLASSES[kind](
+            evidence=[source_dataset(source) for source in order.sources],
+            content=tree(facts),
+            series_instance_uid=series_uid(uid),
+            series_number=SERIES_NUMBERS[kind],
+            series_description="AI reading, preliminary",
+            sop_instance_uid=uid,
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=MODEL,
+            device_serial_number=order.reading.arm[:64] or "stable",
+            software_versions=f"release {order.reading.release}",
+            is_complete=True,
+            is_final=False,
+            is_verified=False,
+            requested_procedures=[request_item(request) for request in order.sources[0].requests] or None,
+            previous_versions=predecessor_datasets(order) or None,
+            content_date=at.date(),
+            content_time=at.time().replace(microsecond=at.microsecond),
+            coding_schemes=[private_scheme()] if order.kind is WorkKind.WITHDRAW else None,
+        )
+        report.CompletionFlagDescription = completion_of(order)
+        stamp(report, order)
+    return report
+
+
+def completion_of(order: ReportOrder) -> str:
+    """Give Completion Flag Description (LO, 64 characters)."""
+    if order.kind is WorkKind.WITHDRAW:
+        return "Withdrawal of an earlier report"
+    if order.reading.refusal is not None:
+        return "The algorithm refused the images"
+    if order.completeness == "single":
+        return "All findings of the algorithm on this image"
+    return f"Read {len(order.sources)} of {order.expected or 'unknown'} images, {order.completeness}"[:64]
+
+
+def private_scheme() -> CodingSchemeIdentificationItem:
+    """Say what our private codes are (PS3.3, C.12.1.1.1)."""
+    return CodingSchemeIdentificationItem(
+        designator=ours.PRIVATE_SCHEME,
+        name="Codes of the Wetread gateway",
+        version="1",
+        registry=None,
+        uid=uid_of("coding-scheme"),
+        external_id=None,
+        responsible_organization="Wetread",
+    )
+
+
+def stamp(dataset: Dataset, order: ReportOrder) -> None:
+    """Set what highdicom takes from the clock or from itself to what this order says."""
+    at = moment(order.at, order.sources[0].timezone)
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = f"{at:%Y%m%d}", f"{at:%H%M%S.%f}"
+    dataset.TimezoneOffsetFromUTC = f"{at:%z}"
+    if "ContentDate" in dataset:
+        dataset.ContentDate, dataset.ContentTime = f"{at:%Y%m%d}", f"{at:%H%M%S.%f}"
+    dataset.ContributingEquipmentSequence = [equipment(order)]  # without highdicom's own item and its wall clock
+    dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    dataset.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+
+
+def to_bytes(dataset: Dataset) -> bytes:
+    """Write a Part-10 file; sequences of the content tree with undefined lengths, as the quick way has them."""
+    if "ContentSequence" in dataset:
+        loosen(dataset, "ContentSequence")
+    buffer = io.BytesIO()
+    with as_it_is():
+        dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def loosen(dataset: Dataset, keyword: str) -> None:
+    """Give a sequence and all below it undefined lengths: its parts can then be cut and joined."""
+    dataset[keyword].is_undefined_length = True
+    for item in dataset[keyword].value:
+        item.is_undefined_length_sequence_item = True
+        for element in item:
+            if element.VR == "SQ":
+                loosen(item, element.keyword)
