@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sqlalchemy import ColumnElement, Row
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection
 
     from wetread_gateway.audit import Action
@@ -73,6 +73,17 @@ class StoreWorklist:
             _change(connection, lease, lease_until=until)
         return replace(lease, until=until)
 
+    def held(self, work: int, token: int) -> Lease:
+        """Give the lease of a work under this token, for who has but these numbers; LeaseLost."""
+        with self._context.store.read() as connection:
+            columns = (*_COLUMNS, WORKS.c.lease_owner, WORKS.c.lease_until)
+            held = and_(WORKS.c.id == work, WORKS.c.state == WorkState.LEASED, WORKS.c.lease_token == token)
+            row = connection.execute(select(*columns).where(held)).first()
+            if row is None:
+                raise LeaseLost(f"work {work} is not leased under token {token} any more")
+            sources = _sources(connection, [row])
+        return _lease_of(row, token, row.lease_owner, row.lease_until, sources)
+
     def complete(self, lease: Lease, reading: StoredReading) -> None:
         """Write the reading, the work's state and its timeline in one transaction, the audit before."""
         refusal = reading.refusal
@@ -82,14 +93,15 @@ class StoreWorklist:
             message = f"{reading.pipeline} refuses it: {refusal.code}: {refusal.reason}"
             detail["refused"] = refusal.code
         self._record(lease, "refuse" if refusal else "read", "ok", detail)
-        with self._context.store.write() as connection:
-            _change(connection, lease, state=WorkState.READ, lease_until=0.0, not_before=0.0, reason="")
-            connection.execute(
-                insert(READINGS).values(
-                    work_id=lease.work, document=reading.document(), heatmap=reading.heatmap, read_at=reading.read_at
-                )
-            )
-            note(connection, lease.study_uid, "read", message[:_REASON_LENGTH], detail)
+        row = {"document": reading.document(), "heatmap": reading.heatmap, "read_at": reading.read_at}
+        try:
+            with self._context.store.write() as connection:
+                _change(connection, lease, state=WorkState.READ, lease_until=0.0, not_before=0.0, reason="")
+                connection.execute(insert(READINGS).values(work_id=lease.work, **row))
+                note(connection, lease.study_uid, "read", message[:_REASON_LENGTH], detail)
+        except LeaseLost:
+            self._record(lease, "read", "failed", {"work": lease.work, "why": "the lease was lost"})
+            raise
         self._context.ring("report")
         self._context.ring("door")
 
@@ -127,13 +139,13 @@ class StoreWorklist:
 
     def film(self, lease: Lease, n: int) -> Path:
         """Give the file of the n-th source."""
-        source = lease.sources[n]
+        missing = SourceMissing(f"the file of image {n + 1} of {len(lease.sources)} is nowhere in the spool")
+        if n >= len(lease.sources) or not lease.sources[n].hint:
+            raise missing
         try:
-            if source.hint:
-                return self._context.spool.locate(source.hint, lease.study_uid)
-        except FileNotFoundError:
-            pass
-        raise SourceMissing(f"the file of source {n + 1} of {len(lease.sources)} is nowhere in the spool")
+            return self._context.spool.locate(lease.sources[n].hint, lease.study_uid)
+        except FileNotFoundError as error:
+            raise missing from error
 
     def _lease(self, connection: Connection, n: int, owner: str, due: Sequence[ColumnElement[bool]]) -> list[Lease]:
         now = time.time()
@@ -160,12 +172,8 @@ class StoreWorklist:
                 changed_at=now,
             )
         )
-        ids = {source for row in rows for source in row.sources}
-        images = connection.execute(
-            select(INSTANCES.c.id, INSTANCES.c.sop_uid, INSTANCES.c.path).where(INSTANCES.c.id.in_(ids))
-        )
-        sources = {row.id: LeasedSource(row.sop_uid, row.path) for row in images}
-        return [_lease_of(row, owner, until, sources) for row in rows]
+        sources = _sources(connection, rows)
+        return [_lease_of(row, row.lease_token + 1, owner, until, sources) for row in rows]
 
     def _bury(self, lease: Lease, failure: Failure, attempts: int, reason: str) -> None:
         suspected = failure.kind is FailureKind.SUSPECT
@@ -235,10 +243,18 @@ def _choose(held: Sequence[Any], due: Sequence[Any]) -> list[Any]:
     return chosen
 
 
-def _lease_of(row: Row[Any], owner: str, until: float, sources: dict[int, LeasedSource]) -> Lease:
+def _sources(connection: Connection, works: Sequence[Any]) -> dict[int, LeasedSource]:
+    ids = {source for work in works for source in work.sources}
+    images = connection.execute(
+        select(INSTANCES.c.id, INSTANCES.c.sop_uid, INSTANCES.c.path).where(INSTANCES.c.id.in_(ids))
+    )
+    return {row.id: LeasedSource(row.sop_uid, row.path) for row in images}
+
+
+def _lease_of(row: Any, token: int, owner: str, until: float, sources: dict[int, LeasedSource]) -> Lease:
     return Lease(
         work=row.id,
-        token=row.lease_token + 1,
+        token=token,
         until=until,
         owner=owner,
         study_uid=row.study_uid,

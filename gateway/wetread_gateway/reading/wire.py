@@ -1,0 +1,141 @@
+"""What goes over HTTP between the worklist and a reader elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Annotated, Any
+
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter
+
+from wetread_gateway.priority import Priority
+from wetread_gateway.reading.stored import StoredReading
+from wetread_gateway.reading.worklist import Failure, FailureKind, Lease, LeasedSource, Served
+
+_LARGEST = 2**63 - 1
+Name = Annotated[str, Field(min_length=1, max_length=48, pattern=r"^[A-Za-z0-9_.:-]+$")]
+Work = Annotated[int, Field(ge=1, le=_LARGEST)]
+_READING = TypeAdapter(StoredReading)
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServedDocument(_Document):
+    """A pipeline's arm."""
+
+    pipeline: str = Field(max_length=64)
+    arm: str = Field(max_length=32)
+
+
+class Wanted(_Document):
+    """What a reader wants to lease."""
+
+    owner: Name
+    n: int = Field(default=1, ge=1, le=128)
+    stat_only: bool = False
+    without: list[ServedDocument] = Field(default=[], max_length=256)
+
+
+class Owner(_Document):
+    """A reader's name."""
+
+    owner: Name
+
+
+class Token(_Document):
+    """The token of the lease."""
+
+    token: Work
+
+
+class Completion(Token):
+    """A reading without its heatmap, and that, zlib-compressed, in base64."""
+
+    reading: dict[str, Any]
+    heatmap: Base64Bytes | None = None
+
+    @classmethod
+    def of(cls, token: int, reading: StoredReading) -> dict[str, Any]:
+        """Give the JSON of a reading."""
+        heatmap = None if reading.heatmap is None else base64.b64encode(reading.heatmap).decode()
+        return {"token": token, "reading": reading.document(), "heatmap": heatmap}
+
+    def parsed(self) -> StoredReading:
+        """Give the reading; ValueError when it is none."""
+        return _READING.validate_python({**self.reading, "heatmap": self.heatmap})
+
+
+class FailureDocument(Token):
+    """Why a work comes back unread."""
+
+    kind: FailureKind
+    code: str = Field(max_length=64)
+    reason: str = Field(max_length=1024)
+    wait_s: float = Field(default=0.0, ge=0.0, le=3600.0)
+
+    def parsed(self) -> Failure:
+        """Give the failure."""
+        return Failure(self.kind, self.code, self.reason, self.wait_s)
+
+
+class LeaseDocument(_Document):
+    """A lease; `seconds`: how long it lasts from now, since clocks differ. `sources`: SOP Instance UIDs."""
+
+    work: int
+    token: int
+    seconds: float
+    study_uid: str
+    pipeline: str
+    arm: str
+    priority: int
+    any_body_part: bool
+    alone: bool
+    attempts: int
+    sources: list[str]
+
+    @classmethod
+    def of(cls, lease: Lease) -> LeaseDocument:
+        """Write a lease."""
+        return cls(
+            work=lease.work,
+            token=lease.token,
+            seconds=lease.until - time.time(),
+            study_uid=lease.study_uid,
+            pipeline=lease.served.pipeline,
+            arm=lease.served.arm,
+            priority=int(lease.priority),
+            any_body_part=lease.any_body_part,
+            alone=lease.alone,
+            attempts=lease.attempts,
+            sources=[source.sop_uid for source in lease.sources],
+        )
+
+    def parsed(self, owner: str) -> Lease:
+        """Read a lease of `owner`."""
+        return Lease(
+            work=self.work,
+            token=self.token,
+            until=time.time() + self.seconds,
+            owner=owner,
+            study_uid=self.study_uid,
+            served=Served(self.pipeline, self.arm),
+            priority=Priority(self.priority),
+            any_body_part=self.any_body_part,
+            alone=self.alone,
+            attempts=self.attempts,
+            sources=tuple(LeasedSource(uid) for uid in self.sources),
+        )
+
+
+class Leases(_Document):
+    """Leases, in the order in which they are to be read."""
+
+    leases: list[LeaseDocument]
+
+
+class GivenBack(_Document):
+    """How many works were given back."""
+
+    works: int
