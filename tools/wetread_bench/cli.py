@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from wetread_embedded.config import find_checkout
 
+from wetread_bench.chaos_command import chaos
 from wetread_bench.encode import SYNTAXES
 from wetread_bench.films import FilmPlan, bench_films
 from wetread_bench.publish import NotPublishable
@@ -73,3 +74,4 @@ def publish(
 
 
 app.command("soak")(soak)
+app.command("chaos")(chaos)

@@ -63,6 +63,11 @@ class GatewayProcess:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether the supervisor lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def url(self) -> str:
         """Its HTTP door."""
         return f"http://127.0.0.1:{self.http_port}"
