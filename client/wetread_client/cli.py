@@ -30,6 +30,9 @@ class Command:
 COMMANDS = (
     Command("serve", "wetread_embedded.cli:serve", "embedded", "Serve the pipelines on this machine's CPU."),
     Command("read", "wetread_client.read_command:read", "client", "Read films and print what was found."),
+    Command(
+        "gateway", "wetread_gateway.cli:app", "gateway", "Take studies from a PACS, read them, write the results back."
+    ),
     Command("model", "wetread_models.cli:app", "models", "Train, evaluate and describe models."),
     Command("bench", "wetread_bench.cli:app", "bench", "Measure throughput and latency."),
     Command("doctor", "wetread_client.doctor:doctor", "client", "Check the installation and a server."),
