@@ -64,7 +64,7 @@ def encode(command: Mapping[int, int | str]) -> bytes:
 
 
 def decode(data: bytes) -> Command:
-    """Read a command set; elements that nothing here needs are left out. ValueError when it is cut or of another group."""
+    """Read a command set without the elements that nothing here needs. ValueError when cut or of another group."""
     command: Command = {}
     at = 0
     while at < len(data):

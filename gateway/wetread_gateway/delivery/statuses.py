@@ -128,7 +128,9 @@ def of_commitment(reason: int) -> tuple[Remedy, str]:
 
 def error(meaning: Meaning, status: int, what: str, after_s: float = 0.0) -> NotDelivered:
     """Make the error of a failure: `what` says what was answered so."""
-    message = f"{what}: {meaning.text} (0x{status:04X})" if what.startswith("C-") else f"{what}: {meaning.text} ({status})"
+    message = (
+        f"{what}: {meaning.text} (0x{status:04X})" if what.startswith("C-") else f"{what}: {meaning.text} ({status})"
+    )
     if meaning.verdict is Verdict.REFUSED:
         return Refused(message, status)
     return (Unreachable if meaning.verdict is Verdict.UNREACHABLE else TryAgain)(message, status, after_s)
