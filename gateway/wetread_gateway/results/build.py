@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydicom.uid import SecondaryCaptureImageStorage
+
 from wetread_gateway.errors import CannotReport
+from wetread_gateway.results.capture import capture
 from wetread_gateway.results.content import facts_of
-from wetread_gateway.results.order import REPORT_KINDS, BuiltObject
+from wetread_gateway.results.order import REPORT_KINDS, BuiltObject, ObjectKind
 from wetread_gateway.results.report import SOP_CLASSES, build_in_full, to_bytes
+from wetread_gateway.state.tables import WorkKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +43,10 @@ class Reporter:
             if kind in order.wanted:
                 data = to_bytes(build_in_full(order, kind, facts))
                 made.append(BuiltObject(kind, order.uid(kind), SOP_CLASSES[kind], order.study_uid, data))
+        if ObjectKind.CAPTURE in order.wanted and order.kind is not WorkKind.WITHDRAW:
+            data = to_bytes(capture(order, facts, film))
+            uid = order.uid(ObjectKind.CAPTURE)
+            made.append(BuiltObject(ObjectKind.CAPTURE, uid, SecondaryCaptureImageStorage, order.study_uid, data))
         return made
 
 

@@ -107,6 +107,8 @@ class ContentFacts:
     findings: tuple[FindingFacts, ...]
     codes: tuple[tuple[Code, Code], ...]
     comments: tuple[str, ...]
+    circumstances: int
+    """How many of the last comments tell of circumstances; those before them tell why nothing is said."""
 
 
 def reasons_of(order: ReportOrder) -> tuple[str, ...]:
@@ -133,6 +135,7 @@ def facts_of(order: ReportOrder) -> ContentFacts:
         comments = (f"Not read: {reading.refusal.code}: {reading.refusal.reason}",)
     else:
         findings = _findings(order, told=not reasons)
+    circumstances = _circumstances(order)
     return ContentFacts(
         algorithm=reading.algorithm,
         version=str(reading.release),
@@ -140,7 +143,8 @@ def facts_of(order: ReportOrder) -> ContentFacts:
         images=tuple(map(ImageFacts.of, order.sources)),
         findings=findings,
         codes=coded,
-        comments=(*comments, *_circumstances(order)),
+        comments=(*comments, *circumstances),
+        circumstances=len(circumstances),
     )
 
 

@@ -1,0 +1,147 @@
+"""The Secondary Capture: a picture of the reading, in the patient's own study."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from highdicom.sc import SCImage
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit
+
+from wetread_gateway.results import codes as ours
+from wetread_gateway.results.content import MANUFACTURER
+from wetread_gateway.results.order import ObjectKind
+from wetread_gateway.results.picture import Heat, Words, draw
+from wetread_gateway.results.preview import preview
+from wetread_gateway.results.report import MODEL, SERIES_NUMBERS, as_it_is, source_dataset, stamp
+from wetread_gateway.results.uids import moment, series_uid
+from wetread_gateway.state.tables import WorkKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+    from pydicom.sr.coding import Code
+
+    from wetread_gateway.results.content import ContentFacts
+    from wetread_gateway.results.order import ReportOrder
+    from wetread_gateway.results.source import Source
+
+_QUALITY = 88
+_PLACEHOLDER = np.zeros((8, 16, 3), np.uint8)
+
+
+def capture(order: ReportOrder, facts: ContentFacts, film: Path | None) -> Dataset:
+    """Build the capture; one whose film cannot be decoded here shows the words alone."""
+    picture = draw(None if film is None else preview(film), words_of(order, facts), _heat(order, facts))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=1)  # 4:2:2, as YBR_FULL_422 says
+    made = _skeleton(order, _shown(order))
+    _fill(made, order, picture, buffer.getvalue())
+    return made
+
+
+def _shown(order: ReportOrder) -> Source:
+    """Give the source that the capture shows."""
+    for source in order.sources:
+        if source.sop_instance_uid == order.reading.heatmap_source_uid:
+            return source
+    return order.sources[0]
+
+
+def words_of(order: ReportOrder, facts: ContentFacts) -> Words:
+    """Say in a few lines what the report says; nothing here names a patient."""
+    reading = order.reading
+    told = all(finding.probability is not None for finding in facts.findings)
+    warnings = facts.comments[: len(facts.comments) - facts.circumstances]
+    if facts.findings and not told:
+        warnings = ("No probability and no heatmap are shown:", *warnings)
+    if order.kind is WorkKind.WITHDRAW:
+        results: tuple[str, ...] = ("WITHDRAWN",)
+    elif reading.refusal is not None:
+        results = ("NOT READ",)
+    else:
+        results = tuple(
+            f"{finding.name.meaning}: {finding.value.meaning.lower()}"
+            + ("" if finding.probability is None else f", probability {finding.probability:.2f}")
+            for finding in facts.findings
+        )
+    at = moment(order.at, order.sources[0].timezone)
+    notes = (f"{reading.algorithm}, release {reading.release}, reading {order.number}, {at:%Y-%m-%d %H:%M %z}",)
+    series = () if order.completeness == "single" else facts.comments[-facts.circumstances :][:2]
+    return Words(results, warnings, (*series, *notes))
+
+
+def _heat(order: ReportOrder, facts: ContentFacts) -> Heat | None:
+    """Give the heatmap of the most probable finding that is told to be there; nobody draws one for a negative."""
+    if order.reading.heatmap is None or order.kind is WorkKind.WITHDRAW:
+        return None
+    present = [
+        (finding.probability, -place)
+        for place, finding in enumerate(facts.findings)
+        if finding.probability is not None and order.reading.findings[place].positive
+    ]
+    values = order.reading.pixels()
+    if not present or values is None:
+        return None
+    place = -max(present)[1]
+    return Heat(values[place], facts.findings[place].name.meaning) if place < len(values) else None
+
+
+def _skeleton(order: ReportOrder, source: Source) -> SCImage:
+    uid = order.uid(ObjectKind.CAPTURE)
+    reference = source_dataset(source)
+    with as_it_is():
+        made = SCImage.from_ref_dataset(
+            ref_dataset=reference,
+            pixel_array=_PLACEHOLDER,
+            photometric_interpretation="YBR_FULL_422",
+            bits_allocated=8,
+            coordinate_system="PATIENT",
+            series_instance_uid=series_uid(uid),
+            series_number=SERIES_NUMBERS[ObjectKind.CAPTURE],
+            series_description="AI reading, preliminary: picture",
+            sop_instance_uid=uid,
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=MODEL,
+            software_versions=f"release {order.reading.release}",
+            patient_orientation=("L", "F"),
+            transfer_syntax_uid=JPEGBaseline8Bit,
+            content_date=None,
+        )
+        made.copy_patient_and_study_information(reference)
+    return made
+
+
+def _fill(made: Dataset, order: ReportOrder, picture: Image.Image, jpeg: bytes) -> None:
+    source = _shown(order)
+    at = moment(order.at, order.sources[0].timezone)
+    made.SpecificCharacterSet = "ISO_IR 192"
+    made.Rows, made.Columns = picture.height, picture.width
+    made.PatientOrientation = list(dict(source.descriptors).get("PatientOrientation", ())) or None
+    made.Laterality = None  # type 2C, and not known
+    made.PixelData = encapsulate([jpeg])
+    made["PixelData"].VR = "OB"
+    made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = f"{at:%Y%m%d}", f"{at:%H%M%S.%f}"
+    made.BurnedInAnnotation = "NO"  # the words name no patient; what the film itself has burned in is not known
+    made.LossyImageCompression, made.LossyImageCompressionMethod = "01", "ISO_10918_1"
+    made.LossyImageCompressionRatio = f"{picture.height * picture.width * 3 / len(jpeg):.1f}"
+    made.DerivationDescription = (
+        f"{order.reading.pipeline}, release {order.reading.release}: heatmap and result over the film. "
+        "Preliminary, not for diagnosis"
+    )
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.sop_class_uid, source.sop_instance_uid
+    item.PurposeOfReferenceCodeSequence = [_item(ours.DERIVED_FROM)]
+    made.SourceImageSequence = [item]
+    stamp(made, order)
+
+
+def _item(code: Code) -> Dataset:
+    made = Dataset()
+    made.CodeValue, made.CodingSchemeDesignator, made.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return made
