@@ -38,9 +38,8 @@ class HttpWorklist:
         if certificate is not None:
             tls.load_cert_chain(*certificate)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(
-            base_url=url.rstrip("/") + "/v1/leases", headers=headers, verify=tls, timeout=_TIMEOUT_S, trust_env=False
-        )
+        self._root = url.rstrip("/") + "/v1/leases"
+        self._http = httpx.Client(headers=headers, verify=tls, timeout=_TIMEOUT_S, trust_env=False)
 
     def lease(
         self, n: int, owner: str, *, stat_only: bool = False, without: frozenset[Served] = frozenset()
@@ -104,15 +103,15 @@ class HttpWorklist:
 
     def _ask(self, method: str, path: str, document: dict[str, Any] | None = None) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, json=document)
+            answer = self._http.request(method, self._root + path, json=document)
         except httpx.TransportError as error:
-            raise WorklistAway(f"no answer from {self._http.base_url}: {type(error).__name__}") from error
+            raise WorklistAway(f"no answer from {self._root}: {type(error).__name__}") from error
         if answer.is_success:
             return answer
         if answer.status_code in _AWAY:
-            raise WorklistAway(f"{self._http.base_url} answers {answer.status_code}")
+            raise WorklistAway(f"{self._root} answers {answer.status_code}")
         if answer.status_code == httpx.codes.CONFLICT:
             raise LeaseLost(f"the gateway says that work {path} is leased no more")
         if answer.status_code == httpx.codes.NOT_FOUND and method == "GET":
             raise SourceMissing("an image of the work is nowhere in the gateway's spool")
-        raise GatewayError(f"{self._http.base_url}{path} answers {answer.status_code}")
+        raise GatewayError(f"{self._root}{path} answers {answer.status_code}")

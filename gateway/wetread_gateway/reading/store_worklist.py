@@ -85,23 +85,23 @@ class StoreWorklist:
         return _lease_of(row, token, row.lease_owner, row.lease_until, sources)
 
     def complete(self, lease: Lease, reading: StoredReading) -> None:
-        """Write the reading, the work's state and its timeline in one transaction, the audit before."""
+        """Write the reading, the work's state and its timeline in one transaction, and the audit before it is done."""
         refusal = reading.refusal
         detail = {"work": lease.work, "pipeline": reading.pipeline, "arm": reading.arm, "release": reading.release}
         message = f"read by {reading.pipeline} release {reading.release}"
         if refusal is not None:
             message = f"{reading.pipeline} refuses it: {refusal.code}: {refusal.reason}"
             detail["refused"] = refusal.code
-        self._record(lease, "refuse" if refusal else "read", "ok", detail)
-        row = {"document": reading.document(), "heatmap": reading.heatmap, "read_at": reading.read_at}
-        try:
-            with self._context.store.write() as connection:
-                _change(connection, lease, state=WorkState.READ, lease_until=0.0, not_before=0.0, reason="")
-                connection.execute(insert(READINGS).values(work_id=lease.work, **row))
-                note(connection, lease.study_uid, "read", message[:_REASON_LENGTH], detail)
-        except LeaseLost:
-            self._record(lease, "read", "failed", {"work": lease.work, "why": "the lease was lost"})
-            raise
+        with self._context.store.write() as connection:
+            _change(connection, lease, state=WorkState.READ, lease_until=0.0, not_before=0.0, reason="")
+            # Between the token's proof and the commit: the trail tells of no reading that did not count.
+            self._record(lease, "refuse" if refusal else "read", "ok", detail)
+            connection.execute(
+                insert(READINGS).values(
+                    work_id=lease.work, document=reading.document(), heatmap=reading.heatmap, read_at=reading.read_at
+                )
+            )
+            note(connection, lease.study_uid, "read", message[:_REASON_LENGTH], detail)
         self._context.ring("report")
         self._context.ring("door")
 
@@ -180,9 +180,9 @@ class StoreWorklist:
         text = f"suspected poison film, read alone {attempts} times: {reason}" if suspected else reason
         text = text[:_REASON_LENGTH]
         detail = {"work": lease.work, "attempts": attempts, "code": failure.code}
-        self._record(lease, "refuse", "failed", detail)
         with self._context.store.write() as connection:
             _change(connection, lease, state=WorkState.DEAD, attempts=attempts, lease_until=0.0, reason=text)
+            self._record(lease, "refuse", "failed", detail)
             note(connection, lease.study_uid, "alert", f"to the dead letter: {text}"[:_REASON_LENGTH], detail)
         metrics.ALERTS.labels("poison_film" if suspected else "dead_work").inc()
         LOG.error(

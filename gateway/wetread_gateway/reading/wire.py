@@ -6,7 +6,7 @@ import base64
 import time
 from typing import Annotated, Any
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from wetread_gateway.priority import Priority
 from wetread_gateway.reading.stored import StoredReading
@@ -54,7 +54,7 @@ class Completion(Token):
     """A reading without its heatmap, and that, zlib-compressed, in base64."""
 
     reading: dict[str, Any]
-    heatmap: Base64Bytes | None = None
+    heatmap: str | None = None
 
     @classmethod
     def of(cls, token: int, reading: StoredReading) -> dict[str, Any]:
@@ -64,7 +64,8 @@ class Completion(Token):
 
     def parsed(self) -> StoredReading:
         """Give the reading; ValueError when it is none."""
-        return _READING.validate_python({**self.reading, "heatmap": self.heatmap})
+        heatmap = None if self.heatmap is None else base64.b64decode(self.heatmap, validate=True)
+        return _READING.validate_python({**self.reading, "heatmap": heatmap})
 
 
 class FailureDocument(Token):
