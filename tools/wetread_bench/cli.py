@@ -12,6 +12,7 @@ from wetread_embedded.config import find_checkout
 from wetread_bench.chaos_command import chaos
 from wetread_bench.encode import SYNTAXES
 from wetread_bench.films import FilmPlan, bench_films
+from wetread_bench.intake_command import intake
 from wetread_bench.publish import NotPublishable
 from wetread_bench.publish import publish as publish_result
 from wetread_bench.soak_command import soak
@@ -75,3 +76,4 @@ def publish(
 
 app.command("soak")(soak)
 app.command("chaos")(chaos)
+app.command("intake")(intake)
