@@ -17,7 +17,7 @@ from wetread_gateway.results.order import ObjectKind
 from wetread_gateway.results.picture import Heat, Words, draw
 from wetread_gateway.results.preview import preview
 from wetread_gateway.results.report import MODEL, SERIES_NUMBERS, as_it_is, source_dataset, stamp
-from wetread_gateway.results.uids import moment, series_uid
+from wetread_gateway.results.uids import series_uid
 from wetread_gateway.state.tables import WorkKind
 
 if TYPE_CHECKING:
@@ -34,17 +34,15 @@ _QUALITY = 88
 _PLACEHOLDER = np.zeros((8, 16, 3), np.uint8)
 
 
-def capture(order: ReportOrder, facts: ContentFacts, film: Path | None) -> Dataset:
-    """Build the capture; one whose film cannot be decoded here shows the words alone."""
+def show(made: Dataset, order: ReportOrder, source: Source, facts: ContentFacts, film: Path | None) -> None:
+    """Put the picture into a capture; one whose film cannot be decoded here shows the words alone."""
     picture = draw(None if film is None else preview(film), words_of(order, facts), _heat(order, facts))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=1)  # 4:2:2, as YBR_FULL_422 says
-    made = _skeleton(order, _shown(order))
-    _fill(made, order, picture, buffer.getvalue())
-    return made
+    _fill(made, order, source, picture, buffer.getvalue())
 
 
-def _shown(order: ReportOrder) -> Source:
+def shown(order: ReportOrder) -> Source:
     """Give the source that the capture shows."""
     for source in order.sources:
         if source.sop_instance_uid == order.reading.heatmap_source_uid:
@@ -69,7 +67,7 @@ def words_of(order: ReportOrder, facts: ContentFacts) -> Words:
             + ("" if finding.probability is None else f", probability {finding.probability:.2f}")
             for finding in facts.findings
         )
-    at = moment(order.at, order.sources[0].timezone)
+    at = order.moment
     notes = (f"{reading.algorithm}, release {reading.release}, reading {order.number}, {at:%Y-%m-%d %H:%M %z}",)
     series = () if order.completeness == "single" else facts.comments[-facts.circumstances :][:2]
     return Words(results, warnings, (*series, *notes))
@@ -91,11 +89,12 @@ def _heat(order: ReportOrder, facts: ContentFacts) -> Heat | None:
     return Heat(values[place], facts.findings[place].name.meaning) if place < len(values) else None
 
 
-def _skeleton(order: ReportOrder, source: Source) -> SCImage:
+def capture_in_full(order: ReportOrder, source: Source) -> Dataset:
+    """Build a capture of nothing with highdicom: the proof of the quick way, and its model."""
     uid = order.uid(ObjectKind.CAPTURE)
     reference = source_dataset(source)
     with as_it_is():
-        made = SCImage.from_ref_dataset(
+        made: Dataset = SCImage.from_ref_dataset(
             ref_dataset=reference,
             pixel_array=_PLACEHOLDER,
             photometric_interpretation="YBR_FULL_422",
@@ -111,16 +110,15 @@ def _skeleton(order: ReportOrder, source: Source) -> SCImage:
             software_versions=f"release {order.reading.release}",
             patient_orientation=("L", "F"),
             transfer_syntax_uid=JPEGBaseline8Bit,
-            content_date=None,
         )
         made.copy_patient_and_study_information(reference)
+        made.SpecificCharacterSet = "ISO_IR 192"
+        stamp(made, order)
     return made
 
 
-def _fill(made: Dataset, order: ReportOrder, picture: Image.Image, jpeg: bytes) -> None:
-    source = _shown(order)
-    at = moment(order.at, order.sources[0].timezone)
-    made.SpecificCharacterSet = "ISO_IR 192"
+def _fill(made: Dataset, order: ReportOrder, source: Source, picture: Image.Image, jpeg: bytes) -> None:
+    at = order.moment
     made.Rows, made.Columns = picture.height, picture.width
     made.PatientOrientation = list(dict(source.descriptors).get("PatientOrientation", ())) or None
     made.Laterality = None  # type 2C, and not known
@@ -138,7 +136,6 @@ def _fill(made: Dataset, order: ReportOrder, picture: Image.Image, jpeg: bytes) 
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.sop_class_uid, source.sop_instance_uid
     item.PurposeOfReferenceCodeSequence = [_item(ours.DERIVED_FROM)]
     made.SourceImageSequence = [item]
-    stamp(made, order)
 
 
 def _item(code: Code) -> Dataset:

@@ -7,9 +7,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from wetread_gateway.results.source import Source
-from wetread_gateway.results.uids import object_uid, series_uid
+from wetread_gateway.results.uids import moment, object_uid, series_uid
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from wetread_gateway.reading.stored import StoredReading
     from wetread_gateway.state.tables import WorkKind
 
@@ -86,6 +88,11 @@ class ReportOrder:
     def at(self) -> float:
         """The time that every date of the objects comes from."""
         return self.reading.read_at if self.made_at is None else self.made_at
+
+    @property
+    def moment(self) -> datetime:
+        """That time, in the time zone of the images, or of this machine where they name none."""
+        return moment(self.at, self.sources[0].timezone)
 
     def uid(self, kind: ObjectKind) -> str:
         """Give the SOP Instance UID of one of its objects."""

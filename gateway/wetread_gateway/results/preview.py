@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SIDE = 768
 """Longest side of a film in a capture, in pixels."""
+_ENOUGH = 600
+"""A film shrunk by a whole step to this or more is not brought to SIDE."""
 _TAGS = [
     "Rows",
     "Columns",
@@ -67,23 +69,28 @@ _STUMBLES = (  # what pydicom, numpy and Pillow raise for pixels that they canno
 
 
 def preview(path: Path) -> Image.Image | None:
-    """Give a film's picture, mode L, longest side SIDE; None when its pixels cannot be decoded here."""
+    """Give a film's picture, mode L, longest side about SIDE; None when it cannot be decoded here."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a strange film is drawn as well as it can be
             small = _small(path)
     except _STUMBLES:
         return None
+    if _ENOUGH <= max(small.size) <= SIDE:
+        return small
     scale = SIDE / max(small.size)
     size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
-    return small if small.size == size else small.resize(size, Image.Resampling.BILINEAR)
+    return small.resize(size, Image.Resampling.BILINEAR)
 
 
 def _small(path: Path) -> Image.Image:
-    """Decode a film to gray, shrunk to a little more than SIDE."""
+    """Decode a film to gray, shrunk by a whole step to about SIDE."""
     dataset = pydicom.dcmread(path, specific_tags=list(_TAGS))
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    step = max(1, max(dataset.Rows, dataset.Columns) // SIDE)
+    longest = max(dataset.Rows, dataset.Columns)
+    step = -(-longest // SIDE)
+    if longest // step < _ENOUGH:
+        step = max(1, step - 1)
     if not syntax.is_encapsulated:
         return _windowed(_native(dataset, step, big=syntax == ExplicitVRBigEndian), dataset)
     if syntax in (JPEG2000, JPEG2000Lossless) and dataset.SamplesPerPixel == 1 and not dataset.PixelRepresentation:
@@ -94,7 +101,7 @@ def _small(path: Path) -> Image.Image:
 def _native(dataset: Dataset, step: int, *, big: bool) -> NDArray[Any]:
     """Shrink uncompressed stored values by a whole step: means of step x step squares."""
     element: Any = dataset.get_item("PixelData")
-    data = element.value if isinstance(element, RawDataElement) else dataset.PixelData
+    data: Any = element.value if isinstance(element, RawDataElement) else dataset.PixelData
     rows, columns, samples = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel
     wide = {8: "u1", 16: "u2"}[dataset.BitsAllocated]
     words = np.frombuffer(data, (">" if big else "<") + wide, rows * columns * samples)
@@ -114,14 +121,20 @@ def _stored(words: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
         words = (words >> (top + 1 - stored)) & ((1 << stored) - 1)
     if dataset.PixelRepresentation:
         spare = 16 - stored
-        return (words.astype("<u2") << spare).view("<i2") >> spare
+        signed: NDArray[Any] = (words.astype("<u2") << spare).view("<i2") >> spare
+        return signed
     return words
 
 
 def shrunk(values: NDArray[Any], step: int, bits: int) -> NDArray[Any]:
-    """Give the means of step x step squares of values of so many bits; what does not fill a square at the far edges is left out."""
+    """Give the means of step x step squares; what fills no square at the far edges is left out.
+
+    `bits`: how many bits the values have.
+    """
     if step == 1:
         return values
+    total: Any
+    means: Any
     rows, columns = (size // step for size in values.shape)
     cut = values[: rows * step, : columns * step]
     narrow = cut.dtype.kind == "u" and step * step << bits <= 1 << 16  # uint16 is a fifth of the time
@@ -135,7 +148,8 @@ def shrunk(values: NDArray[Any], step: int, bits: int) -> NDArray[Any]:
         means >>= means.dtype.type(2 * (step.bit_length() - 1))
     else:
         means //= means.dtype.type(step * step)
-    return means
+    made: NDArray[Any] = means
+    return made
 
 
 def _jpeg_2000(dataset: Dataset, step: int) -> NDArray[Any]:

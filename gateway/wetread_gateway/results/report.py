@@ -13,7 +13,14 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import Comprehensive3DSR, ComprehensiveSR, EnhancedSR
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import UID, Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from wetread_gateway.results import codes as ours
 from wetread_gateway.results.content import MANUFACTURER, ImageFacts, tree
@@ -21,7 +28,6 @@ from wetread_gateway.results.order import ObjectKind
 from wetread_gateway.results.uids import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
-    moment,
     series_uid,
     uid_of,
 )
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wetread_gateway.results.content import ContentFacts
-    from wetread_gateway.results.order import ReportOrder
+    from wetread_gateway.results.order import ObjectReference, ReportOrder
     from wetread_gateway.results.source import Request, Source
 
 MODEL = "Wetread gateway"
@@ -44,6 +50,8 @@ SOP_CLASSES = {
     ObjectKind.SR_COMPREHENSIVE_3D: Comprehensive3DSRStorage,
     ObjectKind.SR_COMPREHENSIVE: ComprehensiveSRStorage,
     ObjectKind.SR_ENHANCED: EnhancedSRStorage,
+    ObjectKind.CAPTURE: SecondaryCaptureImageStorage,
+    ObjectKind.KEY_OBJECTS: KeyObjectSelectionDocumentStorage,
 }
 # Series numbers of ours: far from those of modalities, told apart by kind.
 SERIES_NUMBERS = {
@@ -98,24 +106,17 @@ def request_item(request: Request) -> Dataset:
     return item
 
 
-def predecessor_datasets(order: ReportOrder) -> list[Dataset]:
-    """Give the reports that this one replaces, as highdicom wants them."""
-    found = []
-    for reference in order.predecessors:
-        if reference.kind.is_report:
-            made = Dataset()
-            made.SOPClassUID, made.SOPInstanceUID = reference.sop_class_uid, reference.sop_instance_uid
-            made.StudyInstanceUID, made.SeriesInstanceUID = (
-                reference.study_instance_uid,
-                reference.series_instance_uid,
-            )
-            found.append(made)
-    return found
+def reference_dataset(reference: ObjectReference) -> Dataset:
+    """Give an object of ours as highdicom wants to know of it."""
+    made = Dataset()
+    made.SOPClassUID, made.SOPInstanceUID = reference.sop_class_uid, reference.sop_instance_uid
+    made.StudyInstanceUID, made.SeriesInstanceUID = reference.study_instance_uid, reference.series_instance_uid
+    return made
 
 
 def build_in_full(order: ReportOrder, kind: ObjectKind, facts: ContentFacts) -> Dataset:
     """Build one report with highdicom; whatever is wrong with it raises what highdicom raises."""
-    at = moment(order.at, order.sources[0].timezone)
+    at = order.moment
     uid = order.uid(kind)
     with as_it_is():
         report: Dataset = _CLASSES[kind](
@@ -128,13 +129,13 @@ def build_in_full(order: ReportOrder, kind: ObjectKind, facts: ContentFacts) -> 
             instance_number=1,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=MODEL,
-            device_serial_number=order.reading.arm[:64] or "stable",
+            device_serial_number=f"{order.reading.pipeline}-{order.reading.release}"[:64],
             software_versions=f"release {order.reading.release}",
             is_complete=True,
             is_final=False,
             is_verified=False,
             requested_procedures=[request_item(request) for request in order.sources[0].requests] or None,
-            previous_versions=predecessor_datasets(order) or None,
+            previous_versions=[reference_dataset(o) for o in order.predecessors if o.kind.is_report] or None,
             content_date=at.date(),
             content_time=at.time().replace(microsecond=at.microsecond),
             coding_schemes=[private_scheme()] if order.kind is WorkKind.WITHDRAW else None,
@@ -170,7 +171,7 @@ def private_scheme() -> CodingSchemeIdentificationItem:
 
 def stamp(dataset: Dataset, order: ReportOrder) -> None:
     """Set what highdicom takes from the clock or from itself to what this order says."""
-    at = moment(order.at, order.sources[0].timezone)
+    at = order.moment
     dataset.InstanceCreationDate, dataset.InstanceCreationTime = f"{at:%Y%m%d}", f"{at:%H%M%S.%f}"
     dataset.TimezoneOffsetFromUTC = f"{at:%z}"
     if "ContentDate" in dataset:

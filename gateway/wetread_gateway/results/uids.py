@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 _NAMESPACE = UUID("6f1d6a5e-4a6c-5a0b-9a50-5b1c2f3e7d41")
 
 
+def uuid_of(*parts: object) -> UUID:
+    """Give the UUID that stands for `parts`: the same for the same parts, in any process, at any time."""
+    return uuid5(_NAMESPACE, chr(31).join(str(part) for part in parts))
+
+
 def uid_of(*parts: object) -> str:
-    """Give the UID that stands for `parts`: the same for the same parts, in any process, at any time."""
-    return f"2.25.{uuid5(_NAMESPACE, chr(31).join(str(part) for part in parts)).int}"
+    """Give the same as a UID."""
+    return f"2.25.{uuid_of(*parts).int}"
 
 
 def object_uid(sources: Iterable[str], work: str, kind: str, number: int) -> str:

@@ -1,0 +1,132 @@
+"""The attributes around a report's tree, or around a capture's pixels, the quick way: most are the same every time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pydicom.config
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+
+from wetread_gateway.results.report import completion_of, request_item
+from wetread_gateway.results.source import INHERITED
+from wetread_gateway.results.uids import series_uid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wetread_gateway.results.order import ObjectKind, ReportOrder
+    from wetread_gateway.results.source import Source
+
+_INHERITED = {row.keyword for row in INHERITED}
+_PER_FILM = _INHERITED | {
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "InstanceCreationDate",
+    "InstanceCreationTime",
+    "ContentDate",
+    "ContentTime",
+    "TimezoneOffsetFromUTC",
+    "CurrentRequestedProcedureEvidenceSequence",
+    "ReferencedRequestSequence",
+    "PredecessorDocumentsSequence",
+    "CompletionFlagDescription",
+    "ContentSequence",
+}
+# A source with every attribute that can be inherited: what its object takes over tells which ones the class has.
+_COMPLETE = {"DA": "20000101", "TM": "000000", "AS": "001Y", "DS": "1", "CS": "O"}
+
+
+def complete(source: Source) -> Source:
+    """Give a source of the same kind that has all attributes."""
+    return replace(
+        source, attributes=tuple((row.keyword, row.vr, _COMPLETE.get(row.vr, "X")) for row in INHERITED), requests=()
+    )
+
+
+class HeadSkeleton:
+    """The attributes of all objects of one kind, release and kind of source, but for those of the film."""
+
+    def __init__(self, built: Dataset) -> None:
+        """`built`: such an object, built in full of a `complete` source."""
+        self._static = [element for element in built if element.keyword not in _PER_FILM]
+        self._kept = {element.keyword for element in built} & _INHERITED
+        self._dated = "ContentDate" in built
+        self._meta = built.file_meta
+
+    def start(self, order: ReportOrder, kind: ObjectKind, source: Source) -> Dataset:
+        """Begin an object of `source`'s patient and study."""
+        uid = order.uid(kind)
+        at = order.moment
+        date, time = f"{at:%Y%m%d}", f"{at:%H%M%S.%f}"
+        made = Dataset()
+        for element in self._static:
+            made[element.tag] = element
+        for keyword, vr, value in source.attributes:
+            if keyword in self._kept:
+                put(made, keyword, vr, value)
+        put(made, "StudyInstanceUID", "UI", source.study_instance_uid)
+        put(made, "SeriesInstanceUID", "UI", series_uid(uid))
+        put(made, "SOPInstanceUID", "UI", uid)
+        put(made, "InstanceCreationDate", "DA", date)
+        put(made, "InstanceCreationTime", "TM", time)
+        if self._dated:
+            put(made, "ContentDate", "DA", date)
+            put(made, "ContentTime", "TM", time)
+        put(made, "TimezoneOffsetFromUTC", "SH", f"{at:%z}")
+        made.file_meta = FileMetaDataset()
+        made.file_meta.update(self._meta)
+        made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+        return made
+
+
+def report_head(skeleton: HeadSkeleton, order: ReportOrder, kind: ObjectKind) -> Dataset:
+    """Give a report without its tree."""
+    made = skeleton.start(order, kind, order.sources[0])
+    own = order.sources[0].study_instance_uid
+    rows = [(s.study_instance_uid, s.series_instance_uid, s.sop_class_uid, s.sop_instance_uid) for s in order.sources]
+    put(made, "CurrentRequestedProcedureEvidenceSequence", "SQ", references(row for row in rows if row[0] == own))
+    if order.sources[0].requests:
+        put(made, "ReferencedRequestSequence", "SQ", [request_item(request) for request in order.sources[0].requests])
+    before = references(
+        (o.study_instance_uid, o.series_instance_uid, o.sop_class_uid, o.sop_instance_uid)
+        for o in order.predecessors
+        if o.kind.is_report
+    )
+    if before:
+        put(made, "PredecessorDocumentsSequence", "SQ", before)
+    put(made, "CompletionFlagDescription", "LO", completion_of(order))
+    return made
+
+
+def references(rows: Iterable[tuple[str, str, str, str]]) -> list[Dataset]:
+    """Group (study, series, SOP class, SOP instance) into items of a Hierarchical SOP Instance Reference."""
+    studies: dict[str, dict[str, list[Dataset]]] = {}
+    for study, series, sop_class, sop_instance in rows:
+        item = Dataset()
+        put(item, "ReferencedSOPClassUID", "UI", sop_class)
+        put(item, "ReferencedSOPInstanceUID", "UI", sop_instance)
+        studies.setdefault(study, {}).setdefault(series, []).append(item)
+    made = []
+    for study, of_study in studies.items():
+        series_items = []
+        for series, items in of_study.items():
+            series_item = Dataset()
+            put(series_item, "SeriesInstanceUID", "UI", series)
+            put(series_item, "ReferencedSOPSequence", "SQ", items)
+            series_items.append(series_item)
+        study_item = Dataset()
+        put(study_item, "StudyInstanceUID", "UI", study)
+        put(study_item, "ReferencedSeriesSequence", "SQ", series_items)
+        made.append(study_item)
+    return made
+
+
+def put(dataset: Dataset, keyword: str, vr: str, value: object) -> None:
+    """Set an attribute as it is, unchecked: names and identifiers of a source must match their study."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    dataset.add(DataElement(tag, vr, value, validation_mode=pydicom.config.IGNORE))
