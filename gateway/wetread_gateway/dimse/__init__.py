@@ -1,0 +1,1 @@
+"""The DICOM door: a receiver that moves P-DATA to the spool without decoding it."""
