@@ -41,10 +41,10 @@ REPORT_KINDS = (ObjectKind.SR_COMPREHENSIVE_3D, ObjectKind.SR_COMPREHENSIVE, Obj
 class ObjectReference:
     """An object of ours that was made before: one to be replaced or withdrawn."""
 
-    kind: ObjectKind
-    sop_instance_uid: str
     sop_class_uid: str
+    sop_instance_uid: str
     study_instance_uid: str
+    kind: ObjectKind
 
     @property
     def series_instance_uid(self) -> str:

@@ -114,6 +114,11 @@ class Source:
     requests: tuple[Request, ...]
     repairs: tuple[str, ...]
 
+    @property
+    def uid(self) -> str:
+        """Its SOP Instance UID."""
+        return self.sop_instance_uid
+
     @cached_property
     def by_keyword(self) -> dict[str, str]:
         """The values of `attributes`."""
