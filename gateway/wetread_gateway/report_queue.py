@@ -173,6 +173,14 @@ def record(context: Context, work: AnyRow, report: Report) -> None:
             context.spool.move(source.arrival, source.study_uid, "done")
 
 
+def excuse(context: Context, work: AnyRow) -> None:
+    """Take back the attempt: it was not the work that failed."""
+    with context.store.write() as connection:
+        connection.execute(
+            update(WORKS).where(WORKS.c.id == work.id).values(report_attempts=WORKS.c.report_attempts - 1)
+        )
+
+
 def bury(context: Context, work: AnyRow, reason: str) -> None:
     """Put a work into the dead letter with its reason."""
     context.audit.record(AuditEvent("report", "failed", context.slot, work.study_uid, detail={"reason": reason[:200]}))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from wetread_gateway.errors import CannotReport
+from wetread_gateway.errors import CannotReport, NotStored
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import timed
-from wetread_gateway.report_queue import Report, bury, record, settle, take
+from wetread_gateway.report_queue import Report, bury, excuse, record, settle, take
+from wetread_gateway.results.build import Reporter
 from wetread_gateway.results.order import ObjectKind, ObjectReference, ReportOrder, Source
-from wetread_gateway.results.reporter import Reporter
 from wetread_gateway.state.tables import INSTANCES, OBJECTS, WorkKind
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 ATTEMPTS = 3
+ROOM = 32 << 20  # bytes
 
 _SR = {
     "comprehensive3d": ObjectKind.SR_COMPREHENSIVE_3D,
@@ -57,6 +58,9 @@ class ReporterStage:
 
     def step(self) -> int:
         """Take the most urgent works that can be reported now; give how many there were."""
+        if self._context.spool.free_bytes() < ROOM:  # on a full disk every report would fail, for no fault of its own
+            LOG.error("no room for results: reports wait", extra={"reason": "disk full"})
+            return 0
         ready = take(self._context, self._share, self._of)
         for work in ready:
             with timed("report"):
@@ -68,7 +72,7 @@ class ReporterStage:
     def _report(self, work: AnyRow) -> None:
         context = self._context
         if work.report_attempts >= ATTEMPTS:
-            bury(context, work, "a report could not be built: the process died of it three times")
+            bury(context, work, f"its report failed {ATTEMPTS} times, or the process died of it; see the log")
             return
         try:
             settled = settle(context, work)
@@ -79,6 +83,9 @@ class ReporterStage:
             bury(context, work, f"no report can be made: {error}")
         except FileNotFoundError:
             bury(context, work, "the source images are no longer in the spool")
+        except NotStored as error:
+            LOG.error("a report was not stored: %s", error, extra={"work": work.id})
+            excuse(context, work)
         except Exception:  # outermost loop of one work: its neighbours go on, and it is tried again
             LOG.exception("a report failed", extra={"study": study_key(work.study_uid), "work": work.id})
         else:
@@ -103,7 +110,10 @@ class ReporterStage:
             wanted=frozenset().union(*wanted.values()),
             study_uid=work.study_uid,
         )
-        shown = next((f for f, s in zip(files, sources, strict=True) if s.uid == reading.heatmap_source_uid), files[0])
+        shown = next(
+            (f for f, s in zip(files, sources, strict=True) if s.sop_instance_uid == reading.heatmap_source_uid),
+            files[0],
+        )
         built = self._reporter.build(order, shown)
         objects = []
         for thing in built:
