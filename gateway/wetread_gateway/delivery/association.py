@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from wetread_gateway.delivery.upper_layer import Address, Context
 
-    OnReport = Callable[[Dataset], None]
+    OnReport = Callable[[Dataset], object]
 
 LOG = logging.getLogger(__name__)
 

@@ -53,6 +53,7 @@ _UIDS = frozenset(
         Element.REQUESTED_SOP_INSTANCE_UID,
     }
 )
+_NUMBERS = frozenset(Element) - _UIDS
 _HEADER = struct.Struct("<HHI")
 _US = struct.Struct("<H")
 
@@ -70,16 +71,16 @@ def decode(data: bytes) -> Command:
     while at < len(data):
         if at + 8 > len(data):
             raise ValueError("a command set ends within an element")
-        group, number, length = _HEADER.unpack_from(data, at)
+        group, element, length = _HEADER.unpack_from(data, at)
         at += 8
         value = data[at : at + length]
         if group != 0 or len(value) != length:
             raise ValueError("a command set ends within an element or holds another group")
         at += length
-        if number in _UIDS:
-            command[number] = value.rstrip(b"\0 ").decode("ascii", "replace")
-        elif number in Element and length == _US.size:
-            command[number] = int(_US.unpack(value)[0])
+        if element in _UIDS:
+            command[element] = value.rstrip(b"\0 ").decode("ascii", "replace")
+        elif element in _NUMBERS and length == _US.size:
+            command[element] = int(_US.unpack(value)[0])
     return command
 
 

@@ -101,6 +101,10 @@ class DicomPeer:
         """Ask by C-FIND for each of them; see `Inquiry.named`."""
         return frozenset(one.sop_instance_uid for one in references if self._exchange(partial(find, one)))
 
+    def offers(self, abstract_syntax: str) -> bool:
+        """Whether the peer has accepted this service; an association is opened to find out."""
+        return self._exchange(lambda association: association.context(abstract_syntax) is not None)
+
     def request_commitment(self, transaction_uid: str, references: Sequence[Reference]) -> None:
         """N-ACTION: ask for a report on all of them. NotOffered, TryAgain."""
         request = commitment.request(transaction_uid, references)
@@ -149,6 +153,12 @@ class DicomPeer:
         except TryAgain as error:
             if error.status is None:  # no answer: it has been aborted, or is gone
                 self._association = None
+            raise
+        except (NotOffered, Refused):
+            raise
+        except BaseException:  # a message may be half sent
+            self._association = None
+            association.abort()
             raise
         finally:
             self._used_at = time.monotonic()

@@ -179,7 +179,7 @@ DELIVERIES = Table(  # all objects of one work to one destination
     Column("stored_at", Float),
     Column("delivered_at", Float),
     Unique("work_id", "destination"),
-    Index("deliveries_by_state", "state", "destination", "priority", "not_before"),
+    Index("deliveries_by_state", "state", "destination", "priority", "id"),  # the order in which they are taken
 )
 
 TRANSACTIONS = Table(  # commitment requests of ours without a report yet: what a report must name to be believed
