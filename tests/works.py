@@ -143,7 +143,8 @@ class Works:
     def states(self) -> dict[str, int]:
         """How many works are in each state."""
         with self.context.store.read() as connection:
-            return dict(connection.execute(select(WORKS.c.state, func.count()).group_by(WORKS.c.state)).tuples().all())
+            rows = connection.execute(select(WORKS.c.state, func.count()).group_by(WORKS.c.state)).all()
+        return dict(map(tuple, rows))
 
     def readings(self) -> dict[int, StoredReading]:
         """All readings, by work."""

@@ -12,7 +12,7 @@ from wetread_client import Retry
 if TYPE_CHECKING:
     from wetread_gateway.reading.worklist import Served
 
-RETRY = Retry(first_wait_s=0.25, longest_wait_s=15.0)
+RETRY = Retry(first_wait_s=0.25, longest_wait_s=5.0)
 
 
 @dataclass(slots=True)
