@@ -23,7 +23,7 @@ class NotPublishable(Exception):
 
 
 def publish(name: str, output: Path, checkout: Path) -> Path:
-    """Copy `output/<name>.json` to docs/benchmarks and write the README's figures anew; return the copy.
+    """Copy `output/<name>.json` to docs/benchmarks, write the figures that the README shows anew; return the copy.
 
     Raises:
         NotPublishable: see there.
@@ -34,7 +34,9 @@ def publish(name: str, output: Path, checkout: Path) -> Path:
     if not document["complete"]:
         raise NotPublishable(f"{source} is of a quick, filtered or failed run, or of a busy machine")
     readme = checkout / README
-    text = replaced(readme.read_text(), name, document)
+    text = readme.read_text()
+    if name in SHOWN:
+        text = replaced(text, name, document)
     target = checkout / DOCS / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)

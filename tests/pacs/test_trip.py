@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import httpx
+import numpy as np
+import pytest
+from films import changed, to_bytes
+from pynetdicom import AE
+from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation
+from sent_films import (
+    Film,
+    await_objects,
+    await_true,
+    captures,
+    container,
+    objects,
+    of_kind,
+    rows,
+    sources,
+    spooled,
+    uid,
+)
+from wetread_bench.hospital import GatewayPlan, Hospital, acknowledged, storescu
+from wetread_bench.orthanc import free_port, missing
+from wetread_gateway.state.tables import DELIVERIES, WORKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from wetread_embedded import EmbeddedTriton
+
+pytestmark = [
+    pytest.mark.pacs,
+    pytest.mark.triton,
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing("Orthanc", "storescu")), reason=missing("Orthanc", "storescu")),
+]
+
+
+@pytest.fixture(scope="module")
+def hospital(triton: EmbeddedTriton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
+    plan = GatewayPlan(sections=(("intake", "watermark_free_bytes = 1048576"),))
+    with Hospital(tmp_path_factory.mktemp("trip"), plan, triton=triton) as running:
+        yield running
+
+
+def send(hospital: Hospital, folder: Path, *films: Film) -> None:
+    assert hospital.storescu([film.write(folder) for film in films]) == 0
+
+
+def work_states(hospital: Hospital, study: str) -> list[str]:
+    return [work.state for work in rows(hospital, WORKS, study)]
+
+
+def deliveries(hospital: Hospital, study: str) -> list:
+    works = {work.id for work in rows(hospital, WORKS, study)}
+    return [row for row in rows(hospital, DELIVERIES) if row.work_id in works]
+
+
+def test_a_film_comes_back_as_a_report_and_a_capture_that_the_pacs_has_confirmed(hospital, tmp_path) -> None:
+    film = Film(uid(), uid(), patient="TRIP1")
+    send(hospital, tmp_path, film)
+    found = await_objects(hospital, film.study, 2)
+    assert sorted(dataset.Modality for dataset in found)[-1] == "SR"
+    assert len(found) == 2
+    (report,) = of_kind(found, "SR")
+    assert (report.PatientID, report.AccessionNumber, report.StudyInstanceUID) == ("TRIP1", "A1", film.study)
+    assert sources(report) == {film.sop}
+    assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
+    (capture,) = captures(found)
+    assert capture.PatientID == "TRIP1"
+    assert await_true(lambda: work_states(hospital, film.study) == ["finished"])
+    (delivery,) = deliveries(hospital, film.study)
+    assert (delivery.state, delivery.confirmed_by) == ("delivered", "commitment")
+    assert [len(spooled(hospital, name, film.study)) for name in ("done", "studies", "dead")] == [1, 0, 0]
+    assert not spooled(hospital, "received")
+    assert not spooled(hospital, "incoming")
+
+
+def test_forty_films_from_four_modalities_make_one_report_and_one_capture_each(hospital, tmp_path) -> None:
+    films = [Film(uid(), uid(), patient=f"MANY{number}", picture=number) for number in range(40)]
+    files = [film.write(tmp_path) for film in films]
+    with ThreadPoolExecutor(4) as pool:
+        sent = list(pool.map(lambda at: hospital.storescu(files[at::4]), range(4)))
+    assert sent == [0] * 4
+    for film in films:
+        found = await_objects(hospital, film.study, 2)
+        assert (len(of_kind(found, "SR")), len(captures(found))) == (1, 1)
+    assert await_true(lambda: all(work_states(hospital, film.study) == ["finished"] for film in films))
+
+
+def test_a_film_that_no_pipeline_reads_comes_back_as_a_result_of_its_own_kind(hospital, tmp_path) -> None:
+    film = Film(uid(), uid())
+    dataset = changed(film.dataset(), Rows=None)
+    path = tmp_path / "headless.dcm"
+    path.write_bytes(to_bytes(dataset))
+    assert hospital.storescu([path]) == 0
+    (report,) = await_objects(hospital, film.study, 1)
+    assert "C0034375" in container(report)
+    assert sources(report) == {film.sop}
+    assert await_true(lambda: work_states(hospital, film.study) == ["finished"])
+    assert len(objects(hospital, film.study)) == 1
+
+
+def test_a_film_sent_over_http_is_answered_with_its_reading_and_goes_to_the_pacs(hospital) -> None:
+    film = Film(uid(), uid())
+    answer = httpx.post(
+        f"{hospital.gateway.url}/v1/read",
+        content=film.data(),
+        headers={"Content-Type": "application/dicom"},
+        timeout=60.0,
+        trust_env=False,
+    )
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert (told["study_uid"], told["state"]) == (film.study, "read")
+    (finding,) = told["works"][0]["reading"]["findings"]
+    assert finding["label"]
+    assert len(await_objects(hospital, film.study, 2)) == 2
+    life = httpx.get(f"{hospital.gateway.url}/v1/studies/{film.study}", trust_env=False)
+    assert life.status_code == 200
+
+
+def test_films_stored_over_stow_go_to_the_pacs_too(hospital) -> None:
+    films = [Film(uid(), uid(), picture=7), Film(uid(), uid(), picture=8)]
+    boundary = "wetread-test"
+    parts = [f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + film.data() for film in films]
+    answer = httpx.post(
+        f"{hospital.gateway.url}/studies",
+        content=b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()]),
+        headers={"Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}'},
+        timeout=60.0,
+        trust_env=False,
+    )
+    assert answer.status_code == 200, answer.text
+    for film in films:
+        assert len(await_objects(hospital, film.study, 2)) == 2
+
+
+def test_a_changed_configuration_is_taken_up_while_an_association_stays_open(hospital) -> None:
+    association = AE("MODALITY")
+    association.add_requested_context(DigitalXRayImageStorageForPresentation)
+    opened = association.associate("127.0.0.1", hospital.gateway.dicom_port, ae_title="WETREAD")
+    assert opened.is_established
+    before = Film(uid(), uid(), picture=20)
+    after = Film(uid(), uid(), picture=21)
+    old = hospital.gateway.config.read_text()
+    try:
+        assert opened.send_c_store(before.dataset()).Status == 0
+        hospital.gateway.config.write_text(old.replace('name = "chest films"', 'name = "renamed films"'))
+        assert await_true(lambda: "taken up" in hospital.gateway.log.read_text())
+        threading.Event().wait(1.0)  # each process looks at the file twice a second
+        assert opened.send_c_store(after.dataset()).Status == 0
+        assert opened.is_established
+    finally:
+        opened.release()
+        hospital.gateway.config.write_text(old)
+    assert await_true(lambda: len(rows(hospital, WORKS, after.study)) == 1)
+    assert [rows(hospital, WORKS, film.study)[0].rule for film in (before, after)] == ["chest films", "renamed films"]
+
+
+def test_a_broken_configuration_changes_nothing(hospital, tmp_path) -> None:
+    old = hospital.gateway.config.read_text()
+    try:
+        hospital.gateway.config.write_text(old + "\nno such key = 1\n")
+        assert await_true(lambda: "not taken up" in hospital.gateway.log.read_text())
+        film = Film(uid(), uid(), picture=30)
+        send(hospital, tmp_path, film)
+        assert len(await_objects(hospital, film.study, 2)) == 2
+    finally:
+        hospital.gateway.config.write_text(old)
+
+
+def test_films_of_other_sizes_and_depths_come_back_too(hospital, tmp_path) -> None:
+    film = Film(uid(), uid())
+    dataset = film.dataset()
+    rng = np.random.default_rng(1)
+    dataset.Rows, dataset.Columns, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 300, 201, 8, 8, 7
+    dataset.PixelData = rng.integers(0, 255, 300 * 201, np.uint8).tobytes()
+    dataset["PixelData"].VR = "OB"
+    path = tmp_path / "odd.dcm"
+    path.write_bytes(to_bytes(dataset))
+    assert hospital.storescu([path]) == 0
+    assert len(await_objects(hospital, film.study, 2)) == 2
+
+
+def test_a_dead_destination_delays_no_good_one(triton: EmbeddedTriton, tmp_path: Path) -> None:
+    nobody = free_port()
+    dead = f'[[destination]]\nname = "gone"\nae_title = "GONE"\nhost = "127.0.0.1"\nport = {nobody}\n'
+    with Hospital(tmp_path, triton=triton) as hospital:
+        films = [Film(uid(), uid(), picture=number) for number in range(12)]
+        text = hospital.gateway.config.read_text()
+        text = text.replace('destinations = ["pacs"]', 'destinations = ["gone", "pacs"]').replace(
+            "[[rule]]", f"{dead}\n[[rule]]"
+        )
+        assert hospital.gateway.stop() == 0
+        hospital.gateway.config.write_text(text)
+        hospital.gateway.start()
+        files = [film.write(tmp_path / "gateway") for film in films]
+        log = storescu(hospital.gateway.dicom_port, files, "-v")
+        assert len(acknowledged(log.stdout + log.stderr)) == len(films)
+        for film in films:
+            assert len(await_objects(hospital, film.study, 2, timeout_s=20.0)) == 2
+        states = {row.destination: set() for row in rows(hospital, DELIVERIES)}
+        assert await_true(lambda: _states(hospital, "pacs") == {"delivered"})
+        assert _states(hospital, "gone") == {"waiting"}
+        assert set(states) == {"gone", "pacs"}
+
+
+def _states(hospital: Hospital, destination: str) -> set[str]:
+    return {row.state for row in rows(hospital, DELIVERIES) if row.destination == destination}
