@@ -136,9 +136,7 @@ class _Bench:
             film = films[-1].write(out / "one.dcm", one)
             build_ms = report_build_ms(hospital.triton.http_url, film, one.study_uid)
             self._tell("storescu straight to the PACS")
-            straight = straight_to_the_pacs(
-                hospital.pacs, films, out, plan.straight_seconds, plan.seed + 2, rate=200.0
-            )
+            straight = straight_to_the_pacs(hospital.pacs, films, out, plan.straight_seconds, plan.seed + 2, rate=200.0)
             return TripResult(
                 latency, sustained, best, tuple(probes), round(straight, 1), small_per_s, stat, build_ms, inputs
             )
@@ -191,7 +189,8 @@ class _Bench:
         result = stat_under_overload(road, watch.stored, small, plan.stat_seconds, capacity)
         self._tell(
             f"STAT p99 {result.unloaded_p99_ms:.0f} ms alone, {result.loaded_p99_ms:.0f} ms among "
-            f"{result.routine_offered_per_s:.0f} routine films/s offered ({result.stat_back} of {result.stat_films} back)"
+            f"{result.routine_offered_per_s:.0f} routine films/s offered "
+            f"({result.stat_back} of {result.stat_films} back)"
         )
         return result, round(capacity, 1)
 

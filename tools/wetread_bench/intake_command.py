@@ -33,9 +33,7 @@ def intake(
     probes = tuple(sorted({rate, *PROBE_RATES}))
     plan = IntakePlan(seconds, min(20.0, seconds), stat_seconds, min(10.0, seconds), 5.0, rate, probes)
     checkout = find_checkout()
-    result = bench_trip(
-        checkout, output.resolve(), plan, lambda line: console.print(line, style="dim", markup=False)
-    )
+    result = bench_trip(checkout, output.resolve(), plan, lambda line: console.print(line, style="dim", markup=False))
     document = trip_document(checkout, plan, result, command)
     table = Table("figure", title="intake")
     table.add_column("value", justify="right")

@@ -49,4 +49,3 @@ def report_build_ms(triton_url: str, film: Path, study_uid: str, times: int = _T
     for _ in range(times):
         Source.of_file(film)
     return found | {"source": round((time.perf_counter() - began) / times * 1e3, 3)}
-

@@ -29,7 +29,8 @@ _PATIENCE = ("-to", "10", "-ta", "30", "-td", "60")
 class Maker(Protocol):
     """Writes a film under an identity."""
 
-    def write(self, path: Path, identity: Identity) -> Path: ...
+    def write(self, path: Path, identity: Identity) -> Path:
+        """Write it to `path`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,12 @@ class OpenLoop:
 
     def _send(self, identities: Sequence[Identity], files: Sequence[Path]) -> None:
         line = self._line
+        # By the line, so that the end of a film's line of progress is seen when it is written.
+        command = ["stdbuf", "-oL", "storescu", "-v", "-R"]
         names = ["-aec", line.called, "-aet", line.calling, *_PATIENCE, "127.0.0.1", str(self._port)]
         try:
             with subprocess.Popen(
-                ["stdbuf", "-oL", "storescu", "-v", "-R", *names, *map(str, files)],
+                [*command, *names, *map(str, files)],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=os.environ | ENVIRONMENT,
