@@ -45,6 +45,16 @@ class Line:
     most_at_once: int = 32
     """Associations at once; a batch that finds as many is not sent and counts as `late`."""
 
+    @property
+    def batches(self) -> int:
+        """Associations in all."""
+        return max(1, round(self.rate * self.seconds / self.batch))
+
+    @property
+    def films(self) -> int:
+        """Films in all."""
+        return self.batches * self.batch
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -93,7 +103,7 @@ class OpenLoop:
 
     def _run(self) -> None:
         line, began = self._line, time.monotonic()
-        for number in range(round(line.rate * line.seconds / line.batch)):
+        for number in range(line.batches):
             # The next batch is written before it is due: its first byte leaves on time.
             identities = [self._identity(number * line.batch + place) for place in range(line.batch)]
             due = began + number * line.batch / line.rate

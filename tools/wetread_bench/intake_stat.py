@@ -76,7 +76,7 @@ def stat_under_overload(
         unloaded_p99_ms=round(quantile(quiet, 0.99), 1),
         loaded_p50_ms=round(quantile(loaded, 0.5), 1),
         loaded_p99_ms=round(quantile(loaded, 0.99), 1),
-        stat_films=round(stat.rate * stat.seconds),
+        stat_films=stat.films,
         stat_back=len(loaded),
         capacity_per_s=round(capacity_per_s, 1),
         routine_offered_per_s=round((flood.offered + flood.troubles["late"]) / took, 1),

@@ -35,6 +35,7 @@ class Trip:
 
     rate: float
     seconds: float
+    planned: int
     films: int
     reports: int
     captures: int
@@ -53,7 +54,7 @@ class Trip:
     @property
     def is_whole(self) -> bool:
         """Whether every film came back as a report and a capture."""
-        return self.films == self.reports == self.captures == round(self.rate * self.seconds)
+        return self.planned == self.films == self.reports == self.captures
 
     @property
     def is_sustained(self) -> bool:
@@ -76,7 +77,7 @@ class Road:
     def sending(self, line: Line, films: Sequence[FilmTemplate] | None = None) -> Iterator[OpenLoop]:
         """Send by a schedule while the block runs, and to its end."""
         first = self._next
-        self._next = Identity(first.seed, first.number + round(line.rate * line.seconds) + 1)
+        self._next = Identity(first.seed, first.number + line.films)
         loop = OpenLoop(self._hospital.gateway.dicom_port, line, films or self._films, self._folder, first)
         loop.start()
         try:
@@ -120,6 +121,7 @@ def summed_up(
     return Trip(
         rate=line.rate,
         seconds=line.seconds,
+        planned=line.films,
         films=len(acknowledged),
         reports=len(reports),
         captures=len(captures),
