@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, exists, insert, or_, select, update
@@ -98,12 +98,11 @@ def settle(context: Context, work: AnyRow) -> StoredReading | None:
     if theirs is None:
         without_reading(context, work)
         return None
-    # A correction says what was said before; a withdrawal is dated by itself.
-    reading = theirs if work.kind == WorkKind.REUSE else replace(theirs, read_at=work.created_at)
-    row = {"work_id": work.id, "document": reading.document(), "heatmap": reading.heatmap, "read_at": reading.read_at}
+    # A correction and a withdrawal tell of what was said before; their own date is the work's.
+    row = {"work_id": work.id, "document": theirs.document(), "heatmap": theirs.heatmap, "read_at": theirs.read_at}
     with suppress(IntegrityError), context.store.write() as connection:
         connection.execute(insert(READINGS).values(row))
-    return reading
+    return theirs
 
 
 def reading_of(connection: Connection, work_id: int) -> StoredReading | None:

@@ -11,8 +11,8 @@ from wetread_gateway.errors import CannotReport, NotStored
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import timed
 from wetread_gateway.report_queue import Report, bury, excuse, record, settle, take
-from wetread_gateway.results.build import Reporter
 from wetread_gateway.results.order import ObjectKind, ObjectReference, ReportOrder, Source
+from wetread_gateway.results.reporter import Reporter
 from wetread_gateway.state.tables import INSTANCES, OBJECTS, WorkKind
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class ReporterStage:
             unknown_age_is_inside=bool(work.options.get("unknown_age_is_inside")),
             wanted=frozenset().union(*wanted.values()),
             study_uid=work.study_uid,
+            made_at=None if work.kind == WorkKind.READ else work.created_at,
         )
         shown = next(
             (f for f, s in zip(files, sources, strict=True) if s.sop_instance_uid == reading.heatmap_source_uid),
