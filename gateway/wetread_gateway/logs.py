@@ -7,8 +7,8 @@ import logging
 import sys
 import time
 
-# What may stand in `extra`; anything else is a mistake that the formatter drops.
-FIELDS = ("study", "work", "destination", "peer", "association", "status", "reason", "rule", "count", "ms", "process")
+# What may stand in `extra`; anything else is a mistake that the formatter drops. `process` is a record's own: its pid.
+FIELDS = ("study", "work", "destination", "peer", "association", "status", "reason", "rule", "count", "ms", "slot")
 
 
 class JsonFormatter(logging.Formatter):

@@ -142,7 +142,7 @@ class Supervisor:
         now = time.monotonic()
         if now - child.started_at > _STEADY_S:
             child.pause_s = _FIRST_PAUSE_S
-        LOG.error("a process ended and is started anew", extra={"process": child.slot, "status": code})
+        LOG.error("a process ended and is started anew", extra={"slot": child.slot, "status": code})
         child.process, child.start_at = None, now + child.pause_s
         child.pause_s = min(child.pause_s * 2, _LONGEST_PAUSE_S)
 
@@ -162,7 +162,7 @@ class Supervisor:
             try:
                 child.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                LOG.error("a process did not stop in time and is killed", extra={"process": child.slot})
+                LOG.error("a process did not stop in time and is killed", extra={"slot": child.slot})
                 child.process.kill()
                 child.process.wait()
             os.close(child.pidfd)
