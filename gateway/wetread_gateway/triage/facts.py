@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydicom.charset import convert_encodings, decode_bytes
@@ -27,8 +29,12 @@ _SOP_INSTANCE = 0x00080018
 _MODALITY = 0x00080060
 _STUDY_DESCRIPTION = 0x00081030
 _SERIES_DESCRIPTION = 0x0008103E
+_ACCESSION = 0x00080050
+_PATIENT_NAME = 0x00100010
 _PATIENT_ID = 0x00100020
 _ISSUER = 0x00100021
+_BIRTH_DATE = 0x00100030
+_SEX = 0x00100040
 _BODY_PART = 0x00180015
 _VIEW = 0x00185101
 _CONTRIBUTING_EQUIPMENT = 0x0018A001
@@ -36,20 +42,21 @@ _STUDY = 0x0020000D
 _SERIES = 0x0020000E
 _INSTANCE_NUMBER = 0x00200013
 _SERIES_INSTANCES = 0x00201209
+# What names the patient and the study: whoever changes one of these has corrected the instance.
+_IDENTITY = (_PATIENT_ID, _ISSUER, _BIRTH_DATE, _SEX, _ACCESSION, _STUDY)
 _WANTED = frozenset(
     (
+        *_IDENTITY,
+        _PATIENT_NAME,
         _CHARACTER_SET,
         _SOP_CLASS,
         _SOP_INSTANCE,
         _MODALITY,
         _STUDY_DESCRIPTION,
         _SERIES_DESCRIPTION,
-        _PATIENT_ID,
-        _ISSUER,
         _BODY_PART,
         _VIEW,
         _CONTRIBUTING_EQUIPMENT,
-        _STUDY,
         _SERIES,
         _INSTANCE_NUMBER,
         _SERIES_INSTANCES,
@@ -59,11 +66,28 @@ _META_SOP_CLASS, _META_SOP_INSTANCE = 0x00020002, 0x00020003
 _LONGEST_UID = 64  # PS3.5, 9.1
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What one look at a file's header tells. `identity_digest`: SHA-256 over all that names patient and study.
+
+    `dataset_at`: where its dataset begins, past the file meta information, which is the sender's and ours.
+    """
+
+    facts: InstanceFacts
+    identity_digest: str
+    dataset_at: int
+
+
 def instance_facts(path: Path) -> InstanceFacts:
     """Read the facts of the file at `path`, not its pixels; BadInstance, with the reason, where it is no instance."""
+    return look(path).facts
+
+
+def look(path: Path) -> Sighting:
+    """Read what triage goes by; BadInstance, with the reason, where the file is no instance."""
     header = read_header(path, _WANTED)
     text = _Texts(header)
-    return InstanceFacts(
+    facts = InstanceFacts(
         sop_instance_uid=_uid(header, _SOP_INSTANCE, "SOP Instance UID", _META_SOP_INSTANCE),
         sop_class_uid=_uid(header, _SOP_CLASS, "SOP Class UID", _META_SOP_CLASS),
         transfer_syntax_uid=header.transfer_syntax_uid,
@@ -81,6 +105,10 @@ def instance_facts(path: Path) -> InstanceFacts:
         has_pixels=header.has_pixels,
         ours=_is_ours(header),
     )
+    # Trailing delimiters of a name say nothing (PS3.5, 6.2.1.2), and senders differ in them.
+    name = "=".join(group.rstrip("^ ") for group in text(_PATIENT_NAME).split("=")).rstrip("=")
+    identity = "\x1f".join((name, *(text(tag) for tag in _IDENTITY)))
+    return Sighting(facts, hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest(), header.dataset_at)
 
 
 def _uid(header: Header, tag: int, name: str, meta: int = 0) -> str:

@@ -45,6 +45,7 @@ class Header:
     """The elements asked for, top level only, by tag; `meta` has those of group 2."""
 
     transfer_syntax_uid: str = ""
+    dataset_at: int = 0
     has_pixels: bool = False
     meta: dict[int, bytes] = field(default_factory=dict)
     elements: dict[int, Element] = field(default_factory=dict)
@@ -77,11 +78,11 @@ def _read(file: BinaryIO, wanted: Collection[int], header: Header) -> None:
     if file.read(132)[128:] != b"DICM":
         file.seek(0)
     _read_meta(file, header)
+    header.dataset_at = start = file.tell()
     syntax = header.transfer_syntax_uid
     if syntax == DeflatedExplicitVRLittleEndian:
         _read_deflated(file, header, wanted)
         return
-    start = file.tell()
     implicit = _is_implicit(file.read(6))
     file.seek(start)
     _Walk(file, wanted, header, little=syntax != ExplicitVRBigEndian).run(implicit=implicit)
