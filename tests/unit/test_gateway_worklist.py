@@ -218,6 +218,22 @@ def test_what_nobody_is_to_blame_for_waits_and_is_no_attempt(stand):
     assert [lease.work for lease in worklist.lease(1, "a")] == [work]
 
 
+def test_a_work_that_runs_out_of_time_waits_the_longer_the_older_it_is(stand):
+    worklist, works = stand
+    work = works.add(created_at=time.time() - 400)
+    [lease] = worklist.lease(1, "a")
+    worklist.fail(lease, Failure(FailureKind.LATER, "DEADLINE_EXCEEDED", "no answer in time", 1.0))
+    assert 95 < works.row(work).not_before - time.time() < 101
+
+
+def test_a_reason_with_characters_that_no_column_takes_is_kept(stand):
+    worklist, works = stand
+    work = works.add()
+    [lease] = worklist.lease(1, "a")
+    worklist.fail(lease, replace(SUSPECT, reason="a\x00b\nc" + "d" * 1000))
+    assert works.row(work).reason.startswith("INTERNAL: a?b?cddd")
+
+
 def test_what_comes_back_keeps_its_place(stand):
     worklist, works = stand
     old, young = works.add(), works.add()

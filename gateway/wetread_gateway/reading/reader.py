@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wetread_gateway.reading.worklist import Lease, Served, Worklist
 
 LOG = logging.getLogger(__name__)
-_MOST_SLOTS = 64
+_MOST_SLOTS = 64  # threads; they are made as they are needed
 _LOOK_S = 0.25
 _KEEP_S = 1.0
 
@@ -64,17 +64,19 @@ class Reader:
         """Read until `stop` is set, then end what was begun and give back the rest; raises what no work explains."""
         ended = threading.Event()
         keeper = threading.Thread(target=self._keep, args=(ended,), name="keep-leases", daemon=True)
-        with ThreadPoolExecutor(min(_MOST_SLOTS, self._settings().concurrency + 2), "read") as slots:
-            keeper.start()
-            self._abandon(stop)
-            while not stop.is_set() and self._crash is None:
-                self._wake.clear()
-                self._probe_what_is_due(slots)
-                if not self._fetch() + self._begin(slots):
-                    self._wake.wait(_LOOK_S)
-            self._give_back_ahead()
-        ended.set()
-        keeper.join()
+        keeper.start()
+        try:
+            with ThreadPoolExecutor(_MOST_SLOTS, "read") as slots:
+                self._abandon(stop)
+                while not stop.is_set() and self._crash is None:
+                    self._wake.clear()
+                    self._probe_what_is_due(slots)
+                    if not self._fetch() + self._begin(slots):
+                        self._wake.wait(_LOOK_S)
+                self._give_back_ahead()
+        finally:
+            ended.set()
+            keeper.join()
         if self._crash is not None:
             raise self._crash
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import and_, insert, not_, select, update
+from wetread_client.errors import Status
 
 from wetread_gateway import metrics
 from wetread_gateway.audit import AuditEvent
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 _REASON_LENGTH = 1000
+_LONGEST_WAIT_S = 300.0
 _COLUMNS = (
     WORKS.c.id,
     WORKS.c.study_uid,
@@ -101,15 +103,17 @@ class StoreWorklist:
                     work_id=lease.work, document=reading.document(), heatmap=reading.heatmap, read_at=reading.read_at
                 )
             )
-            note(connection, lease.study_uid, "read", message[:_REASON_LENGTH], detail)
+            note(connection, lease.study_uid, "read", _plain(message), detail)
         self._context.ring("report")
         self._context.ring("door")
 
     def fail(self, lease: Lease, failure: Failure) -> None:
         """Give a work back; what failed too often alone, or is hopeless, goes to the dead letter."""
-        attempts = lease.attempts + (failure.kind is FailureKind.SUSPECT and lease.alone)
-        reason = f"{failure.code}: {failure.reason}"[:_REASON_LENGTH]
-        if failure.kind is FailureKind.HOPELESS or attempts >= self._context.settings.triton.attempts:
+        suspect = failure.kind is FailureKind.SUSPECT
+        attempts = lease.attempts + (suspect and lease.alone)
+        reason = _plain(f"{failure.code}: {failure.reason}")
+        spent = suspect and attempts >= self._context.settings.triton.attempts
+        if spent or failure.kind is FailureKind.HOPELESS:
             self._bury(lease, failure, attempts, reason)
             return
         with self._context.store.write() as connection:
@@ -118,14 +122,14 @@ class StoreWorklist:
                 lease,
                 state=WorkState.WAITING,
                 attempts=attempts,
-                alone=lease.alone or failure.kind is FailureKind.SUSPECT,
-                not_before=time.time() + failure.wait_s,
+                alone=lease.alone or suspect,
+                not_before=time.time() + max(failure.wait_s, _patience(connection, lease, failure)),
                 lease_until=0.0,
                 reason=reason,
             )
-            if failure.kind is FailureKind.SUSPECT:
+            if suspect:
                 message = f"the server failed under it, it is read again alone: {reason}"
-                note(connection, lease.study_uid, "read", message[:_REASON_LENGTH], {"attempts": attempts})
+                note(connection, lease.study_uid, "read", _plain(message), {"attempts": attempts})
         if failure.wait_s <= 0:
             self._context.ring("read")
 
@@ -178,12 +182,11 @@ class StoreWorklist:
     def _bury(self, lease: Lease, failure: Failure, attempts: int, reason: str) -> None:
         suspected = failure.kind is FailureKind.SUSPECT
         text = f"suspected poison film, read alone {attempts} times: {reason}" if suspected else reason
-        text = text[:_REASON_LENGTH]
         detail = {"work": lease.work, "attempts": attempts, "code": failure.code}
         with self._context.store.write() as connection:
-            _change(connection, lease, state=WorkState.DEAD, attempts=attempts, lease_until=0.0, reason=text)
+            _change(connection, lease, state=WorkState.DEAD, attempts=attempts, lease_until=0.0, reason=_plain(text))
             self._record(lease, "refuse", "failed", detail)
-            note(connection, lease.study_uid, "alert", f"to the dead letter: {text}"[:_REASON_LENGTH], detail)
+            note(connection, lease.study_uid, "alert", _plain(f"to the dead letter: {text}"), detail)
         metrics.ALERTS.labels("poison_film" if suspected else "dead_work").inc()
         LOG.error(
             "a work goes to the dead letter",
@@ -265,6 +268,19 @@ def _lease_of(row: Any, token: int, owner: str, until: float, sources: dict[int,
         attempts=row.attempts,
         sources=tuple(sources.get(source, LeasedSource("")) for source in row.sources),
     )
+
+
+def _patience(connection: Connection, lease: Lease, failure: Failure) -> float:
+    """Give the seconds to wait at least: one that runs out of time again and again shall not keep a slot for good."""
+    if failure.code != Status.DEADLINE_EXCEEDED.value:
+        return 0.0
+    created_at: float = connection.execute(select(WORKS.c.created_at).where(WORKS.c.id == lease.work)).scalar_one()
+    return min((time.time() - created_at) / 4, _LONGEST_WAIT_S)
+
+
+def _plain(text: str) -> str:
+    """Keep a server's words to what a column, a terminal and a log can take (PostgreSQL takes no NUL)."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_REASON_LENGTH])
 
 
 def _change(connection: Connection, lease: Lease, **values: object) -> None:
