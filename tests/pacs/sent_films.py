@@ -51,7 +51,7 @@ class Film:
             ReferringPhysicianName="",
             StudyID="1",
             StudyInstanceUID=self.study,
-            SeriesInstanceUID=self.series or f"{self.study}.9",
+            SeriesInstanceUID=self.series or generate_uid(entropy_srcs=[self.study]),
             SOPInstanceUID=self.sop,
             Modality=self.modality,
             SeriesNumber=1,
