@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import time
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -179,8 +180,9 @@ class Association:
         assert self._on_report is not None
         try:
             self._on_report(_decode(context, data))
-        except GatewayError as error:
-            LOG.warning("a commitment report was not taken: %s", error)
+        # What pydicom raises for bytes that are no dataset, and `record_report` for one that is no report.
+        except (GatewayError, ValueError, TypeError, KeyError, AttributeError, EOFError, struct.error) as error:
+            LOG.warning("a commitment report cannot be read: %s", type(error).__name__)
             return _PROCESSING_FAILURE
         return _SUCCESS
 

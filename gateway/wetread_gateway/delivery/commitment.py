@@ -70,15 +70,10 @@ def record_report(store: StateStore, dataset: Dataset, bells: Path | None = None
 
     False for a transaction that is not ours, or is over: nothing comes of it. BadInstance when it names none.
     """
-    transaction_uid = str(dataset.get("TransactionUID", "") or "")
-    if not transaction_uid:
-        raise BadInstance("a commitment report without a Transaction UID")
-    committed = sorted({str(item.ReferencedSOPInstanceUID) for item in _items(dataset, "ReferencedSOPSequence")})
-    failed = {
-        str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or _UNNAMED_REASON)
-        for item in _items(dataset, "FailedSOPSequence")
-    }
-    report = {"committed": committed, "failed": sorted(map(list, failed.items())), "reported_at": time.time()}
+    try:
+        transaction_uid, report = _read(dataset)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadInstance(f"a commitment report that cannot be read ({type(error).__name__})") from error
     ours = select(TRANSACTIONS.c.destination).where(TRANSACTIONS.c.transaction_uid == transaction_uid)
     with store.write() as connection:
         known = connection.execute(ours.with_for_update()).scalar()
@@ -92,6 +87,19 @@ def record_report(store: StateStore, dataset: Dataset, bells: Path | None = None
     if bells is not None:
         ring(bells, "deliver")
     return True
+
+
+def _read(dataset: Dataset) -> tuple[str, dict[str, object]]:
+    transaction_uid = str(dataset.get("TransactionUID", "") or "")
+    if not transaction_uid:
+        raise BadInstance("a commitment report without a Transaction UID")
+    committed = {str(item.ReferencedSOPInstanceUID) for item in _items(dataset, "ReferencedSOPSequence")}
+    failed = {
+        str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or _UNNAMED_REASON)
+        for item in _items(dataset, "FailedSOPSequence")
+    }
+    report: dict[str, object] = {"committed": sorted(committed), "failed": sorted(map(list, failed.items()))}
+    return transaction_uid, report | {"reported_at": time.time()}
 
 
 def _item(reference: Reference) -> Dataset:

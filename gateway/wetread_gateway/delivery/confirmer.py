@@ -36,7 +36,7 @@ GATHER_S = 1.0  # that a commitment request waits for more to ask for
 BATCH = 256  # deliveries in one request
 UNANSWERED = 3  # commitment requests without a report, after which it is asked otherwise too
 UNNAMED = 3  # fruitless questions, after which it is sent again
-IDLE_S = 5.0
+IDLE_S = 2.0
 ASK_BACKOFF = Backoff(1.0, 300.0)
 # The worst thing that a report says of one of its instances counts for a delivery.
 _WORST = (Remedy.GIVE_UP, Remedy.SEND, Remedy.ASK_OTHERWISE, Remedy.ASK)
@@ -84,9 +84,11 @@ class Confirmer:
         return True
 
     def close(self) -> None:
-        """Close the association."""
+        """Close all connections."""
         if self._dicom is not None:
             self._dicom.close()
+        for inquiry in self._inquiries.values():
+            inquiry.close()
 
     def _is_gathered(self, found: Sequence[Parcel]) -> bool:
         if not self._asks_commitment or len(found) >= BATCH or found[0].priority == Priority.STAT:

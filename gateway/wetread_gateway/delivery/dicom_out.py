@@ -121,8 +121,11 @@ class DicomPeer:
         try:
             return self._association.serve(timeout_s)
         except TryAgain:
-            self._association = None
+            self._drop()
             return False
+        except BaseException:
+            self._drop()
+            raise
 
     def close_idle(self, idle_s: float) -> None:
         """Close an association that has not been used for so long."""
@@ -135,6 +138,11 @@ class DicomPeer:
         if association is not None:
             association.release()
 
+    def _drop(self) -> None:
+        association, self._association = self._association, None
+        if association is not None:
+            association.abort()
+
     def _exchange(self, ask: Callable[[Association], T]) -> T:
         kept = self._association
         if kept is not None:
@@ -143,7 +151,7 @@ class DicomPeer:
                     continue
                 return self._once(kept, ask)
             except Dropped:  # a peer may close what is idle at any moment: that is no failure of this object
-                self._association = None
+                self._drop()
         self._association = Association(self._address, PROPOSALS, self._on_report)
         return self._once(self._association, ask)
 
@@ -151,14 +159,13 @@ class DicomPeer:
         try:
             return ask(association)
         except TryAgain as error:
-            if error.status is None:  # no answer: it has been aborted, or is gone
-                self._association = None
+            if error.status is None:  # no answer, or the association is gone
+                self._drop()
             raise
         except (NotOffered, Refused):
             raise
         except BaseException:  # a message may be half sent
-            self._association = None
-            association.abort()
+            self._drop()
             raise
         finally:
             self._used_at = time.monotonic()

@@ -51,3 +51,6 @@ class Inquiry(Protocol):
 
     def named(self, references: Sequence[Reference]) -> frozenset[str]:
         """Give the SOP Instance UIDs, of those asked for, that it names. NotOffered, TryAgain or Unreachable."""
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""

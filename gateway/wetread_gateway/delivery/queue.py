@@ -89,7 +89,7 @@ def waiting_at(store: StateStore) -> set[tuple[str, DeliveryState]]:
         .distinct()
     )
     with store.read() as connection:
-        return {(destination, DeliveryState(state)) for destination, state in connection.execute(query).tuples()}
+        return {(str(row[0]), DeliveryState(row[1])) for row in connection.execute(query)}
 
 
 def overdue(store: StateStore, destination: str, before: float) -> list[Parcel]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-IDLE_S = 5.0  # an association without work is closed after so long: a PACS has only so many
+IDLE_S = 2.0  # an association without work is closed after so long: a PACS has only so many
 BENCH_S = 30.0  # a delivery at which the gateway itself fails lets the others pass
 OBJECT_BACKOFF = Backoff(1.0, 300.0)  # of one delivery that fails while others do not
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
+from wetread_gateway.dimse.tls import CIPHERS
 from wetread_gateway.errors import Unreachable
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def client_context(tls: Tls | None) -> ssl.SSLContext:
         raise Unreachable("TLS is asked for, but [dicom.tls] names no certificate")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
     try:
         context.load_verify_locations(tls.authorities)
         context.load_cert_chain(tls.certificate, tls.key)
