@@ -103,7 +103,10 @@ def queue(context: Context) -> list[RenderableType]:
             .group_by(DELIVERIES.c.destination, DELIVERIES.c.state)
         ).all()
         instances: Counter[str] = Counter(
-            dict(connection.execute(select(INSTANCES.c.state, func.count()).group_by(INSTANCES.c.state)).tuples())
+            {
+                row[0]: row[1]
+                for row in connection.execute(select(INSTANCES.c.state, func.count()).group_by(INSTANCES.c.state))
+            }
         )
     for state, doing in _WAITS_FOR.items():
         count, since = works.get(state, (0, now))
