@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import exists, insert, select, update
 
-from wetread_gateway.bell import Stage
 from wetread_gateway.state.tables import INSTANCES, SERIES, WORKS, InstanceState, WorkKind, WorkState
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
     from sqlalchemy.engine import Connection
 
+    from wetread_gateway.bell import Stage
     from wetread_gateway.config.settings import Rule, Settings
 
 # Works that stand for a reading of their sources, or will.
