@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pydicom.config
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 
-from wetread_gateway.results.report import completion_of, request_item
+from wetread_gateway.results.report import completion_of, put, request_item
 from wetread_gateway.results.source import INHERITED
 from wetread_gateway.results.uids import series_uid
 
@@ -123,10 +120,3 @@ def references(rows: Iterable[tuple[str, str, str, str]]) -> list[Dataset]:
         put(study_item, "ReferencedSeriesSequence", "SQ", series_items)
         made.append(study_item)
     return made
-
-
-def put(dataset: Dataset, keyword: str, vr: str, value: object) -> None:
-    """Set an attribute as it is, unchecked: names and identifiers of a source must match their study."""
-    tag = tag_for_keyword(keyword)
-    assert tag is not None
-    dataset.add(DataElement(tag, vr, value, validation_mode=pydicom.config.IGNORE))

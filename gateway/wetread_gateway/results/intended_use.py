@@ -35,9 +35,7 @@ def judge(source: Source, reading: StoredReading, unknown_age_is_inside: bool) -
         elif not first <= years < last + 1:  # the last year is lived to its end
             reasons.append(f"Outside the intended use: age {_told(years)}, meant for {first:g} to {last:g} years")
     if not reading.novelty <= 1:  # NaN too
-        reasons.append(
-            f"The image is unlike those that the algorithm was made with (novelty {reading.novelty:.2f}, limit 1)"
-        )
+        reasons.append(f"Unlike the images that the algorithm was made with: novelty {reading.novelty:.2f}, limit 1")
     return tuple(reasons)
 
 

@@ -11,6 +11,8 @@ import pydicom.config
 from highdicom import ContributingEquipment
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import Comprehensive3DSR, ComprehensiveSR, EnhancedSR
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
@@ -71,6 +73,13 @@ def as_it_is() -> Iterator[None]:
         yield
 
 
+def put(dataset: Dataset, keyword: str, vr: str, value: object) -> None:
+    """Set an attribute as it is, unchecked: names and identifiers of a source must match their study."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    dataset.add(DataElement(tag, vr, value, validation_mode=pydicom.config.IGNORE))
+
+
 def equipment(order: ReportOrder) -> ContributingEquipment:
     """Give the Contributing Equipment item by which our objects are known, with the release."""
     return ContributingEquipment(
@@ -84,25 +93,26 @@ def equipment(order: ReportOrder) -> ContributingEquipment:
 
 def source_dataset(source: Source) -> Dataset:
     """Give the decoded, repaired, pixel-free copy of a source that highdicom takes patient and study from."""
-    made = ImageFacts.of(source).dataset()
-    made.SpecificCharacterSet = "ISO_IR 192"
-    made.StudyInstanceUID, made.SeriesInstanceUID = source.study_instance_uid, source.series_instance_uid
-    for keyword, _, value in source.attributes:
-        setattr(made, keyword, value)
+    with as_it_is():
+        made = ImageFacts.of(source).dataset()
+        made.SpecificCharacterSet = "ISO_IR 192"
+        made.StudyInstanceUID, made.SeriesInstanceUID = source.study_instance_uid, source.series_instance_uid
+    for keyword, vr, value in source.attributes:
+        put(made, keyword, vr, value)
     return made
 
 
 def request_item(request: Request) -> Dataset:
     """Give an item of the Referenced Request Sequence (PS3.3, table C.17-2)."""
     item = Dataset()
-    item.AccessionNumber = request.accession_number
-    item.ReferencedStudySequence = []
-    item.StudyInstanceUID = request.study_instance_uid
-    item.RequestedProcedureDescription = request.procedure_description
-    item.RequestedProcedureCodeSequence = []
-    item.RequestedProcedureID = request.procedure_id
-    item.PlacerOrderNumberImagingServiceRequest = request.placer_order
-    item.FillerOrderNumberImagingServiceRequest = request.filler_order
+    put(item, "AccessionNumber", "SH", request.accession_number)
+    put(item, "ReferencedStudySequence", "SQ", [])
+    put(item, "StudyInstanceUID", "UI", request.study_instance_uid)
+    put(item, "RequestedProcedureDescription", "LO", request.procedure_description)
+    put(item, "RequestedProcedureCodeSequence", "SQ", [])
+    put(item, "RequestedProcedureID", "SH", request.procedure_id)
+    put(item, "PlacerOrderNumberImagingServiceRequest", "LO", request.placer_order)
+    put(item, "FillerOrderNumberImagingServiceRequest", "LO", request.filler_order)
     return item
 
 

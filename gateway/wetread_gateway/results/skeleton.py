@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Value = str | int | float
 
+_TEXTS = frozenset({"PatientOrientation"})  # the one descriptor that is no number
 _UID_MARK = "1.2.3.99999.{}"
 _TEXT_MARK = "@@hole {}@@"
 _NUMBER_MARK = 60001
@@ -108,7 +109,7 @@ def mark(facts: ContentFacts) -> ContentFacts:
                 frame_of_reference_uid=image.frame_of_reference_uid
                 and _UID_MARK.format(10_001 + 2 * frames.index(image.frame_of_reference_uid)),
                 descriptors=tuple(
-                    (keyword, tuple(_marked_value(value, next(count)) for value in values))
+                    (keyword, tuple(_marked_value(keyword, next(count)) for _ in values))
                     for keyword, values in image.descriptors
                 ),
             )
@@ -125,8 +126,8 @@ def mark(facts: ContentFacts) -> ContentFacts:
     return replace(facts, images=tuple(images), findings=findings, comments=comments)
 
 
-def _marked_value(value: str, number: int) -> str:
-    return _TEXT_MARK.format(number) if value.isalpha() else str(number / 2**17)[:16]
+def _marked_value(keyword: str, number: int) -> str:
+    return _TEXT_MARK.format(number) if keyword in _TEXTS else str(number / 2**17)[:16]
 
 
 def _holes(facts: ContentFacts) -> Iterator[tuple[tuple[tuple[bytes, Callable[[Value], bytes]], ...], Value]]:
@@ -137,9 +138,9 @@ def _holes(facts: ContentFacts) -> Iterator[tuple[tuple[tuple[bytes, Callable[[V
         yield ((b"DS", _decimal),), image.columns
         if image.frame_of_reference_uid:
             yield ((b"UI", _uid),), image.frame_of_reference_uid
-        for _, values in image.descriptors:
+        for keyword, values in image.descriptors:
             for value in values:
-                if value.isalpha():
+                if keyword in _TEXTS:
                     yield ((b"UT", _text),), value
                 else:
                     yield _DECIMAL_AND_DOUBLE, DSfloat(value)

@@ -12,6 +12,7 @@ import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 
 from wetread_gateway.errors import CannotReport
 from wetread_gateway.results import repair
@@ -187,7 +188,7 @@ class _Reader:
         element: Any = dataset.get_item(keyword)
         if element is not None and not isinstance(element, RawDataElement):
             value = element.value
-            return "\\".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value or "")
+            return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "")
         return (self._raw(dataset, keyword) or b"").decode("ascii", "replace").rstrip(" \0")
 
     def _uid(self, keyword: str) -> str:
