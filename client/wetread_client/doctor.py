@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -24,10 +25,15 @@ EXTRAS = {
     "client": "pydicom",
     "preprocess": "imagecodecs",
     "embedded": "pytriton",
+    "gateway": "pynetdicom",
     "release": "onnx",
     "models": "torch",
     "bench": "flask",
 }
+
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+SIGNS = {True: "[green]ok[/]", False: "[bold red]broken[/]", None: "[dim]-[/]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +46,25 @@ class Check:
 
 
 def doctor(
-    url: Annotated[str, typer.Option(help="The server to ask.")] = "http://127.0.0.1:8000",
+    url: Annotated[
+        str | None, typer.Option(help="The server to ask; http://127.0.0.1:8000 when no gateway is named either.")
+    ] = None,
     pipeline: Annotated[str, typer.Option(help="The pipeline to ask for.")] = "chest_xray",
     ca: Annotated[Path | None, typer.Option(help="PEM file of the authorities to trust.", exists=True)] = None,
+    config: Annotated[Path | None, typer.Option(help="A gateway's configuration: check all that it names.")] = None,
 ) -> None:
-    """Check the installation and a server. Exits with 1 when something is broken."""
+    """Check the installation, a server, and a gateway. Exits with 1 when something is broken."""
     try:
-        checks = [*_installation(), *_server(url, pipeline, ca)]
+        checks = _installation()
+        if config is None or url is not None:
+            checks += _server(url or DEFAULT_URL, pipeline, ca)
+        if config is not None:
+            checks += _gateway(config)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--url") from error
     table = Table("check", "", "detail")
-    signs = {True: "[green]ok[/]", False: "[bold red]broken[/]", None: "[dim]-[/]"}
     for check in checks:
-        table.add_row(check.name, signs[check.fine], escape(check.detail))
+        table.add_row(check.name, SIGNS[check.fine], escape(check.detail))
     Console().print(table)
     if any(check.fine is False for check in checks):
         raise typer.Exit(FAILED)
@@ -73,6 +85,15 @@ def _installation() -> list[Check]:
         report = (run.stdout or run.stderr).strip().removeprefix("ok: ")
         checks.append(Check("embedded server", run.returncode == 0, report))
     return checks
+
+
+def _gateway(config: Path) -> list[Check]:
+    """Check a gateway; the package that knows how comes with an extra, and imports this one."""
+    try:
+        gateway = importlib.import_module("wetread_gateway.doctor")
+    except ModuleNotFoundError as error:
+        return [Check("gateway", False, f"needs the package {error.name}: pip install 'wetread[gateway]'")]
+    return [Check(name, fine, detail) for name, fine, detail in gateway.check_file(config)]
 
 
 def _server(url: str, pipeline: str, ca: Path | None) -> list[Check]:
