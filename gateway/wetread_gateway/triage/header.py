@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -72,6 +73,15 @@ def peek(head: bytes, wanted: Collection[int]) -> Header:
     except (struct.error, zlib.error) as error:
         raise BadInstance(f"its header cannot be read: {error}") from error
     return header
+
+
+def read_meta(path: Path) -> dict[int, bytes]:
+    """Read group 2 alone, what there is of it."""
+    header = Header()
+    with path.open("rb") as file, suppress(BadInstance, EOFError):
+        file.seek(132)
+        _read_meta(file, header)
+    return header.meta
 
 
 def _read(file: BinaryIO, wanted: Collection[int], header: Header) -> None:

@@ -10,7 +10,7 @@ from wetread_gateway.errors import BadInstance
 from wetread_gateway.instance import Arrival
 from wetread_gateway.state.tables import InstanceState
 from wetread_gateway.triage.facts import Sighting, look
-from wetread_gateway.triage.header import read_header
+from wetread_gateway.triage.header import read_meta
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,10 +88,7 @@ def _unreadable(spool: Spool, path: Path, reason: str) -> Arrived:
         arrival = spool.arrival_of(path)
     except BadInstance:
         arrival = Arrival("dimse", "", "", "", "", path.stat().st_mtime, path.name.startswith("0-"))
-    try:
-        meta = read_header(path, ()).meta
-    except BadInstance:
-        meta = {}
+    meta = read_meta(path)
     uid, sop_class = (
         meta.get(tag, b"").strip(b"\0 ").decode("ascii", "replace") for tag in (_SOP_INSTANCE, _SOP_CLASS)
     )

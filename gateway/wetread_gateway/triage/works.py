@@ -102,8 +102,8 @@ def make(connection: Connection, news: Sequence[NewWork], now: float, made: Made
         before.setdefault(row.sources_digest, []).append(row)
     rows = []
     for new, digest in zip(news, digests, strict=True):
-        known = before.get(digest, [])
-        read = [w for w in known if w.kind in _READS and w.state != WorkState.SUPERSEDED]
+        known = [work for work in before.get(digest, ()) if work.kind in _READS]
+        read = [work for work in known if work.state != WorkState.SUPERSEDED]
         if read and read[-1].sources == [source.id for source in new.sources]:
             continue
         corrected = read[-1] if read and read[-1].pipeline == new.wanted.pipeline else None
