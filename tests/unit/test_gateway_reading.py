@@ -228,6 +228,7 @@ def test_a_lease_is_kept_as_long_as_the_reading_takes(works):
         assert wait_for(lambda: gate.films)
         first = works.row(work).lease_until
         assert wait_for(lambda: works.row(work).lease_until > first + 1.0)  # twice the time of a lease
+        assert works.row(work).lease_token == 1
         gate.open.set()
         assert wait_for(lambda: works.states() == {WorkState.READ: 1})
 

@@ -56,7 +56,7 @@ class Reader:
         self._wake = wake or threading.Event()
         self._pauses = pauses or Pauses()
         self._ahead: deque[Lease] = deque()  # leased, not begun: a lease costs less when several are taken at once
-        self._under_way: dict[int, Lease] = {}
+        self._under_way: dict[tuple[int, int], Lease] = {}  # by work and token
         self._lock = threading.Lock()
         self._crash: BaseException | None = None
 
@@ -132,22 +132,22 @@ class Reader:
                     return begun
                 self._ahead.popleft()
                 if lease.served not in paused:
-                    self._under_way[lease.work] = lease
+                    self._under_way[lease.work, lease.token] = lease
             if lease.served in paused:
                 self._fail(lease, Failure(FailureKind.LATER, "PAUSED", "its pipeline is not read with at present"))
                 continue
-            slots.submit(self._guarded, partial(self._read, lease), lease.work)
+            slots.submit(self._guarded, partial(self._read, lease), lease)
             begun += 1
 
-    def _guarded(self, act: Callable[[], None], work: int | None = None) -> None:
+    def _guarded(self, act: Callable[[], None], lease: Lease | None = None) -> None:
         try:
             act()
         except BaseException as error:  # noqa: BLE001 -- kept for `run`, which raises it in the reader's own thread
             self._crash = error
         finally:
             with self._lock:
-                if work is not None:
-                    del self._under_way[work]
+                if lease is not None:
+                    del self._under_way[lease.work, lease.token]
             self._wake.set()
 
     def _read(self, lease: Lease) -> None:
@@ -233,8 +233,8 @@ class Reader:
         except WorklistAway:
             return
         with self._lock:
-            if lease.work in self._under_way:
-                self._under_way[lease.work] = kept or lease  # what was lost is found out when it completes
+            if (lease.work, lease.token) in self._under_way:
+                self._under_way[lease.work, lease.token] = kept or lease  # what was lost is found out when it completes
             else:
                 others = [kept if other.work == lease.work and kept else other for other in self._ahead]
                 self._ahead = deque(other for other in others if kept or other.work != lease.work)
