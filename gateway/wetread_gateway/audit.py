@@ -9,9 +9,14 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from wetread_gateway.spool.disk import RealDisk, SharedSync
+from wetread_gateway.spool.incoming import not_stored
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from wetread_gateway.spool.disk import Disk
 
 Action = Literal["intake", "refuse", "rule", "read", "report", "deliver", "withdraw", "configure", "operate"]
 
@@ -42,33 +47,39 @@ class JsonLinesAudit:
     Threads that record at once share one fsync.
     """
 
-    def __init__(self, folder: Path, writer: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(folder / f"{writer}.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        folder_file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        os.fsync(folder_file)
-        os.close(folder_file)
+    def __init__(self, folder: Path, writer: str, disk: Disk | None = None) -> None:
+        self._disk = disk or RealDisk()
+        self._disk.make_folder(folder)
+        path = folder / f"{writer}.jsonl"
+        # A line that a kill or a full disk cut short must not spoil the next one.
+        self._torn = _ends_inside_a_line(path)
+        self._file = self._disk.append(path)
+        self._disk.fsync_folder(folder)
+        self._disk.fsync_folder(folder.parent)
         self._lock = threading.Lock()
-        self._syncing = threading.Lock()
-        self._written = 0
-        self._synced = 0
+        self._sync = SharedSync(lambda: self._disk.fsync(self._file))
 
     def record(self, *events: AuditEvent) -> None:
-        """Append and fsync; OSError when the disk does not take them."""
+        """Append and fsync; NotStored or DiskFull when the disk does not take them."""
         data = b"".join(json.dumps(asdict(event), separators=(",", ":")).encode() + b"\n" for event in events)
-        with self._lock:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._file, view) :]
-            self._written += 1
-            mine = self._written
-        with self._syncing:
-            if self._synced >= mine:
-                return
-            upto = self._written
-            os.fsync(self._file)
-            self._synced = upto
+        try:
+            with self._lock:
+                torn, self._torn = self._torn, True
+                self._disk.write(self._file, b"\n" + data if torn else data)
+                self._torn = False
+            self._sync()
+        except OSError as error:
+            raise not_stored(error) from error
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        self._disk.close(self._file)
+
+
+def _ends_inside_a_line(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:  # not there, or empty
+        return False

@@ -29,7 +29,16 @@ _DICOM_ROOT = "1.2.840.10008."
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."  # PS3.4, annex B.5; Q/R, worklist and print lie elsewhere
 _STORAGE = frozenset(_STORAGE_CLASSES.values())
 # What pynetdicom raises for bytes that are no A-ASSOCIATE-RQ.
-_NOT_A_REQUEST = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, struct.error)
+_NOT_A_REQUEST = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 class Rejected(Exception):

@@ -15,6 +15,8 @@ LOG = logging.getLogger(__name__)
 
 def run(context: Context) -> None:
     """Serve the DICOM door until `context.stop` is set."""
+    # It logs a traceback for every odd byte of a stranger; what matters of it the door says itself.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     left = context.spool.clean_incoming(context.slot)
     if left:
         LOG.warning("instances that were cut off by the last end of this process are removed", extra={"count": left})

@@ -1,0 +1,118 @@
+"""A real receiving process for the tests, and DCMTK's senders."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from wetread_gateway.spool.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DX = "1.2.840.10008.5.1.4.1.1.1.1"
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def film(path: Path, uid: str, size: int = 100_000) -> Path:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = EXPLICIT
+    dataset.SOPClassUID, dataset.SOPInstanceUID = DX, uid
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.PatientID = "1.2.3", "1.2.4", "X"
+    dataset.PixelData = os.urandom(size // 2 * 2)
+    dataset["PixelData"].VR = "OW"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@dataclass
+class Receiver:
+    port: int
+    process: subprocess.Popen
+    folder: Path
+    log: Path
+
+    @property
+    def spool(self) -> Spool:
+        return Spool(self.folder / "spool")
+
+    def received(self) -> list[Path]:
+        return self.spool.arrivals(100_000)
+
+    def left(self) -> list[Path]:
+        """Every file of the spool."""
+        return [path for path in (self.folder / "spool").rglob("*") if path.is_file()]
+
+    def memory_mb(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+    def send(self, *files: Path | str, called: str = "WETREAD", options: tuple[str, ...] = ("-R",)) -> str:
+        """Send with storescu and give all that it said; '[exit N]' at the end."""
+        command = ["storescu", "-v", *options, "-aet", "STORESCU", "-aec", called, "127.0.0.1", str(self.port)]
+        done = subprocess.run(
+            [*command, *map(str, files)],
+            env=os.environ | {"TCP_NODELAY": "1"},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return f"{done.stdout}{done.stderr}[exit {done.returncode}]"
+
+    def echo(self, called: str = "WETREAD", calling: str = "ECHOSCU") -> bool:
+        command = ["echoscu", "-aet", calling, "-aec", called, "127.0.0.1", str(self.port)]
+        return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
+
+
+@contextmanager
+def receiver(
+    folder: Path, dicom: str = "any_peer = true", more: str = "", tracer: tuple[str, ...] = ()
+) -> Iterator[Receiver]:
+    """Run `python -m wetread_gateway.process receiver` on a free port until the block ends."""
+    port, state = free_port(), folder / "state"
+    config, log = folder / "gateway.toml", folder / "receiver.log"
+    config.write_text(
+        f'[gateway]\nstate_dir = "{state}"\ndrain_s = 3\n[http]\nport = 0\n[dicom]\nport = {port}\n{dicom}\n'
+        f"{more or '[intake]' + chr(10) + 'watermark_free_bytes = 1000000'}\n"
+    )
+    command = [*tracer, sys.executable, "-m", "wetread_gateway.process", "receiver", "receiver-0"]
+    with log.open("wb") as output:
+        process = subprocess.Popen([*command, "--config", config], stdout=output, stderr=output)
+    try:
+        until = time.monotonic() + 30
+        while b"is open on" not in log.read_bytes():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.02)  # its log is the only event there is
+        yield Receiver(port, process, state, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def dataset_bytes(path: Path) -> bytes:
+    """Give what stands behind the file meta information."""
+    data = path.read_bytes()
+    meta = pydicom.filereader.read_file_meta_info(path)
+    return data[144 + meta.FileMetaInformationGroupLength :]
