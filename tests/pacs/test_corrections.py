@@ -144,7 +144,8 @@ def test_a_series_cut_at_its_end_says_so_and_a_late_film_makes_a_new_reading(hos
     assert sources(cut) == {film.sop for film in first}
     (work,) = rows(hospital, WORKS, late.study)
     assert work.completeness == "unconfirmed"
-    assert cut.CompletionFlag == "PARTIAL"
+    assert "not confirmed" in cut.to_json()
+    assert "3 of 4" in cut.CompletionFlagDescription
     send(hospital, tmp_path, late)
     found = of_kind(await_objects(hospital, late.study, 4), "SR")
     (whole,) = (report for report in found if report.SOPInstanceUID != cut.SOPInstanceUID)

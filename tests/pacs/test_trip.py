@@ -95,15 +95,25 @@ def test_forty_films_from_four_modalities_make_one_report_and_one_capture_each(h
 
 def test_a_film_that_no_pipeline_reads_comes_back_as_a_result_of_its_own_kind(hospital, tmp_path) -> None:
     film = Film(uid(), uid())
-    dataset = changed(film.dataset(), Rows=None)
-    path = tmp_path / "headless.dcm"
-    path.write_bytes(to_bytes(dataset))
+    path = tmp_path / "colour.dcm"
+    path.write_bytes(to_bytes(changed(film.dataset(), SamplesPerPixel=3, PhotometricInterpretation="RGB")))
     assert hospital.storescu([path]) == 0
     (report,) = await_objects(hospital, film.study, 1)
     assert "C0034375" in container(report)
     assert sources(report) == {film.sop}
     assert await_true(lambda: work_states(hospital, film.study) == ["finished"])
     assert len(objects(hospital, film.study)) == 1
+
+
+def test_a_film_of_which_no_report_can_be_made_goes_to_the_dead_letter_with_its_reason(hospital, tmp_path) -> None:
+    film = Film(uid(), uid())
+    path = tmp_path / "headless.dcm"
+    path.write_bytes(to_bytes(changed(film.dataset(), Rows=None)))
+    assert hospital.storescu([path]) == 0
+    assert await_true(lambda: work_states(hospital, film.study) == ["dead"])
+    assert "Rows" in rows(hospital, WORKS, film.study)[0].reason
+    assert await_true(lambda: len(spooled(hospital, "dead", film.study)) == 1)
+    assert not objects(hospital, film.study)
 
 
 def test_a_film_sent_over_http_is_answered_with_its_reading_and_goes_to_the_pacs(hospital) -> None:
