@@ -13,6 +13,7 @@ from pydicom.uid import (
 from triage_site import CHEST, CT, PIXELS, Site, instance
 from wetread_gateway.config.settings import Match, Rule
 from wetread_gateway.state.tables import INSTANCES, OBJECTS, STUDIES, WORKS
+from wetread_gateway.triage.pixels import digest
 
 
 @pytest.fixture
@@ -214,8 +215,6 @@ def test_a_late_copy_of_what_was_corrected_is_not_taken_for_a_correction(site):
 
 
 def test_a_purged_twin_is_known_by_the_digest_of_its_pixels(site):
-    from wetread_gateway.triage.pixels import digest
-
     name = site.arrive(instance())
     site.settle()
     path = site.context.spool.locate(name, "1.2.3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from wetread_gateway.state.tables import InstanceState
 from wetread_gateway.triage.decide import Decider, Seen, look_up
 from wetread_gateway.triage.filing import Filing, audit_of
 from wetread_gateway.triage.placement import FOLDERS, Arrived, Placement, arrived
+from wetread_gateway.triage.retention import Janitor
 from wetread_gateway.triage.series import SeriesWatch
 from wetread_gateway.triage.twins import Twins
 
@@ -39,12 +41,17 @@ def run(context: Context) -> None:
     """Sort what arrives until told to stop."""
     stage = Triage(context)
     bell = context.bell("triage")
+    janitor = Janitor(context)
+    purging = threading.Thread(target=janitor.run, name="janitor", daemon=True)
+    purging.start()
     try:
         while not context.stop.is_set():
             if not stage.step():
                 bell.wait(0.25)
     finally:
+        janitor.close()
         stage.close()
+        purging.join(timeout=5)
         bell.close()
 
 

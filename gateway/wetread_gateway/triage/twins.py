@@ -104,7 +104,10 @@ class Twins:
                 verdict = Verdict(Likeness.UNKNOWN, type(error).__name__)
             if self._closed.is_set():
                 return
-            self._verdicts[task.new.name] = verdict
+            if verdict.likeness is Likeness.UNKNOWN and task.old.path is not None and not task.old.path.exists():
+                self._asked.discard(task.new.name)  # it was moved or purged meanwhile: asked anew where it is now
+            else:
+                self._verdicts[task.new.name] = verdict
             self._wake()
 
     def _compared(self, new: Path, old: Known) -> Verdict:

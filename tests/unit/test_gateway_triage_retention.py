@@ -1,0 +1,97 @@
+"""What leaves the spool and the tables, and when."""
+
+import pytest
+from triage_site import Site, instance
+from wetread_gateway.state.tables import EVENTS, OBJECTS, STUDIES, WORKS
+from wetread_gateway.triage.pixels import digest
+from wetread_gateway.triage.retention import Janitor
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+@pytest.fixture
+def site(tmp_path):
+    made = Site(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def janitor(site):
+    made = Janitor(site.context, lambda: site.now)
+    yield made
+    made.close()
+
+
+def finish(site, state="finished"):
+    with site.context.store.write() as connection:
+        connection.execute(WORKS.update().values(state=state, changed_at=site.now))
+
+
+def test_images_and_results_leave_a_day_after_the_last_delivery(site, janitor):
+    name = site.arrive(instance())
+    site.settle()
+    finish(site)
+    expected = digest(site.context.spool.locate(name, "1.2.3"))
+    path = site.context.spool.put_result("1.2.3", "1.2.99", b"result")
+    with site.context.store.write() as connection:
+        row = {"sop_uid": "1.2.99", "work_id": 1, "kind": "capture", "sop_class": "1", "study_uid": "1.2.3"}
+        connection.execute(OBJECTS.insert().values(path=path, created_at=0.0, **row))
+    site.now += 23 * HOUR
+    assert janitor.purge() == 0
+    assert site.files("studies") == [name]
+    site.now += 2 * HOUR
+    assert janitor.purge() == 1
+    (row,) = site.instances()
+    assert (row.state, row.path, row.pixel_digest) == ("purged", "", expected)
+    assert site.files(".") == []
+    assert site.told("received")
+
+
+@pytest.mark.parametrize("state", ["waiting", "leased", "read", "reported", "dead"])
+def test_nothing_leaves_before_its_work_is_over(site, janitor, state):
+    name = site.arrive(instance())
+    site.settle()
+    finish(site, state)
+    site.now += 100 * DAY
+    assert janitor.purge() == 0
+    assert site.files("studies") == [name]
+    assert len(site.instances()) == 1
+
+
+def test_what_somebody_must_look_at_stays_and_what_nobody_needs_goes(site, janitor):
+    unmatched = site.arrive(instance("1.2.1", StudyInstanceUID="1.2.11", Modality="MG"))
+    quarantined = site.arrive(instance("1.2.2")[:500])
+    site.arrive(instance("1.2.5", StudyInstanceUID="1.2.13", PixelData=None))
+    site.settle()
+    site.now += 100 * DAY
+    assert janitor.purge() == 1
+    assert site.files(".") == sorted([unmatched, quarantined])
+
+
+def test_rows_and_timeline_go_when_the_window_for_duplicates_is_over(site, janitor):
+    site.arrive(instance())
+    site.settle()
+    finish(site)
+    site.now += 2 * DAY
+    janitor.purge()
+    assert len(site.rows(STUDIES)) == 1
+    site.now += 91 * DAY
+    janitor.purge()
+    assert not site.rows(STUDIES)
+    assert not site.instances()
+    assert not site.works()
+    assert not site.rows(EVENTS)
+
+
+def test_a_crash_while_purging_is_made_good_when_the_file_is_seen_again(site, janitor):
+    name = site.arrive(instance())
+    site.settle()
+    finish(site)
+    kept = site.context.spool.locate(name, "1.2.3").read_bytes()
+    site.now += 2 * DAY
+    janitor.purge()
+    (site.folder / "spool" / "received" / name).write_bytes(kept)  # the disk forgot the rename and the removal
+    site.settle()
+    assert site.files(".") == []
+    assert len(site.works()) == 1
