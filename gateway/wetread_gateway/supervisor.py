@@ -33,7 +33,7 @@ LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
 _STEADY_S = 20.0
-_LOCK_WAIT_S = 10.0
+_LOCK_WAIT_S = 4.0
 
 
 class AlreadyRunning(GatewayError):

@@ -1,0 +1,159 @@
+"""The supervisor with its real processes: what dies is started again, what is killed takes its children along."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from wetread_gateway.config.load import load
+from wetread_gateway.supervisor import plan
+
+WETREAD = Path(sys.executable).with_name("wetread")
+LONG_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(true, what: str):
+    """Ask until it is true: the processes are others', and tell nobody when they start or end."""
+    deadline = time.monotonic() + LONG_S
+    while not (found := true()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Running:
+    """A gateway started as an operator starts it, without a server to read and without a PACS."""
+
+    def __init__(self, config: Path) -> None:
+        self.config = config
+        self.port = load(config).dicom.port
+        self.folder = load(config).gateway.state_dir
+        self.log = config.with_suffix(".log")
+        self.process = self.spawn()
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen([WETREAD, "gateway", "--config", self.config], stdout=log, stderr=log)
+
+    def children(self) -> dict[str, int]:
+        found = {}
+        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"wetread_gateway.process" in words:
+                found[words[words.index(b"wetread_gateway.process") + 2].decode()] = int(pid)
+        return found
+
+    def is_open(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def wait_open(self) -> Running:
+        until(self.is_open, self.log.read_text())
+        until(lambda: len(self.children()) == 6, "six processes")
+        return self
+
+    def configured(self) -> list[str]:
+        lines = (self.folder / "audit" / "supervisor.jsonl").read_text().splitlines()
+        return [json.loads(line)["detail"]["what"] for line in lines]
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "gateway.toml"
+    file.write_text(
+        f'[gateway]\nstate_dir = "{tmp_path / "state"}"\n[http]\nport = 0\n'
+        f'[dicom]\nport = {free_port()}\nany_peer = true\n[triton]\nurl = "http://127.0.0.1:{free_port()}"\n'
+    )
+    return file
+
+
+@pytest.fixture
+def gateway(config):
+    running = Running(config)
+    try:
+        yield running.wait_open()
+    finally:
+        running.process.kill()
+        running.process.wait()
+
+
+def test_the_doors_are_the_last_to_open(config):
+    settings = load(config)
+    slots = [child.slot for child in plan(replace(settings, http=replace(settings.http, port=8080)))]
+    assert slots[-3:] == ["receiver-0", "receiver-1", "http"]
+    assert {"triage", "reader", "delivery", "reporter-0-of-1"} <= set(slots[:-3])
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_started_again_and_the_others_stay(gateway):
+    before = gateway.children()
+    os.kill(before["triage"], signal.SIGKILL)
+    until(lambda: gateway.children().get("triage", before["triage"]) != before["triage"], "another triage")
+    after = gateway.children()
+    assert {slot: pid for slot, pid in after.items() if slot != "triage"} == {
+        slot: pid for slot, pid in before.items() if slot != "triage"
+    }
+
+
+@pytest.mark.slow
+def test_a_killed_supervisor_takes_its_processes_along_and_the_next_one_starts(gateway):
+    before = list(gateway.children().values())
+    gateway.process.kill()
+    gateway.process.wait()
+    gateway.process = gateway.spawn()
+    gateway.wait_open()
+    assert not any(is_running(pid) for pid in before)
+
+
+@pytest.mark.slow
+def test_a_second_gateway_on_the_same_state_is_refused_with_a_remedy(gateway):
+    second = subprocess.run(
+        [WETREAD, "gateway", "--config", gateway.config], capture_output=True, text=True, check=False, timeout=LONG_S
+    )
+    assert second.returncode == 1
+    assert "another gateway works in" in second.stderr
+    assert "state_dir of its own" in second.stderr
+    assert gateway.is_open()
+
+
+@pytest.mark.slow
+def test_it_stops_in_order_when_asked(gateway):
+    before = list(gateway.children().values())
+    gateway.process.terminate()
+    assert gateway.process.wait(LONG_S) == 0
+    assert not any(is_running(pid) for pid in before)
+    assert gateway.configured() == ["started", "stopped"]
+    assert "killed" not in gateway.log.read_text()
+
+
+@pytest.mark.slow
+def test_a_changed_file_is_taken_up_by_the_same_processes_and_a_broken_one_is_not(gateway):
+    before = gateway.children()
+    text = gateway.config.read_text()
+    gateway.config.write_text(text + "[retention]\npixels_h = 2\n")
+    until(lambda: gateway.configured() == ["started", "changed"], "the change")
+    gateway.config.write_text(text + "[retention]\npixels = 2\n")
+    until(lambda: "is not taken up" in gateway.log.read_text(), "the refusal")
+    assert gateway.configured() == ["started", "changed"]
+    assert gateway.children() == before
