@@ -1,0 +1,191 @@
+"""Bad peers: set WETREAD_FUZZ=10000 for the long run."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from receiver_rig import DX, EXPLICIT, Receiver, film, receiver
+from wetread_gateway.dimse.command import encode
+from wetread_gateway.dimse.wire import HEADER, PDV
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.pacs,
+    pytest.mark.skipif(shutil.which("storescu") is None, reason="storescu is not installed (dcmtk)"),
+]
+PEERS = int(os.environ.get("WETREAD_FUZZ", "400"))
+GROWTH_MB = 60  # of a receiver over its memory before the fuzz: 36 buffers of 128 KB, 100 threads and slack
+LIMITS = "any_peer = true\nartim_s = 1.0\nidle_s = 2.0\nslowest_bytes_per_s = 1000"
+
+
+def item(kind: int, body: bytes) -> bytes:
+    return bytes((kind, 0)) + len(body).to_bytes(2, "big") + body
+
+
+def associate(calling: bytes = b"FUZZ") -> bytes:
+    syntaxes = item(0x30, DX.encode()) + item(0x40, EXPLICIT.encode())
+    user = item(0x51, (16384).to_bytes(4, "big")) + item(0x52, b"1.2.3")
+    body = b"\0\1\0\0" + b"WETREAD".ljust(16) + calling.ljust(16) + bytes(32)
+    body += item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, b"\1\0\0\0" + syntaxes) + item(0x50, user)
+    return HEADER.pack(1, len(body)) + body
+
+
+def data(control: int, piece: bytes, context: int = 1) -> bytes:
+    return HEADER.pack(4, PDV.size + len(piece)) + PDV.pack(len(piece) + 2, context, control) + piece
+
+
+def store_command(uid: bytes = b"1.2.3.4.") -> bytes:
+    short = struct.Struct("<H").pack
+    values = {0x0002: DX.encode() + b"\0", 0x0100: short(1), 0x0110: short(1), 0x0700: short(2), 0x0800: short(0)}
+    return encode(values | {0x1000: uid})
+
+
+def spoil(rng: random.Random, message: bytes) -> bytes:
+    """Change, cut, repeat or lengthen it somewhere."""
+    spoilt = bytearray(message)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(spoilt))
+        match rng.randrange(5):
+            case 0:
+                spoilt[at] = rng.randrange(256)
+            case 1:
+                del spoilt[at + 1 :]
+            case 2:
+                spoilt[at:at] = rng.randbytes(rng.randrange(60))
+            case 3:
+                spoilt[at : at + 4] = struct.pack(">I", rng.choice((0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 131073)))
+            case 4:
+                spoilt += spoilt[at:]
+    return bytes(spoilt)
+
+
+def bad_peer(port: int, seed: int) -> None:
+    """One bad association; whatever the door does with it is right as long as it lives."""
+    rng = random.Random(seed)
+    store = data(3, store_command()) + data(0, rng.randbytes(3000)) + data(2, rng.randbytes(3000))
+    with socket.create_connection(("127.0.0.1", port), timeout=0.5) as peer:
+        try:
+            match rng.randrange(6):
+                case 0:
+                    peer.sendall(rng.randbytes(rng.randrange(1, 400)))
+                case 1:
+                    peer.sendall(spoil(rng, associate()))
+                case 2:
+                    peer.sendall(associate() + spoil(rng, store))
+                case 3:
+                    peer.sendall(associate() + store[: rng.randrange(len(store))])
+                case 4:
+                    peer.sendall(associate() + spoil(rng, store_command()) + HEADER.pack(4, 0xFFFFFFFF))
+                case 5:
+                    peer.sendall(HEADER.pack(rng.choice((1, 4, 0xFF)), rng.choice((0, 1 << 18, 0xFFFFFFFF))))
+            if rng.random() < 0.5:
+                peer.shutdown(socket.SHUT_WR)
+                peer.recv(4096)
+        except OSError:
+            return  # the door has closed it, as it may
+
+
+def wait_until(holds, seconds: float = 15.0) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)  # the door's own timers are what is waited for
+
+
+def test_bad_peers_disturb_nobody_and_leave_nothing(tmp_path: Path) -> None:
+    with receiver(tmp_path, LIMITS) as door:
+        path = film(tmp_path / "film.dcm", "1.2.9", 200_000)
+        assert "(Success)" in door.send(path)
+        before, good = door.memory_mb(), 0
+        done = threading.Event()
+
+        def fuzz(first: int) -> None:
+            for seed in range(first, PEERS, 4):
+                bad_peer(door.port, seed)
+
+        threads = [threading.Thread(target=fuzz, args=(first,)) for first in range(4)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            said = door.send(path)
+            assert "(Success)" in said, said
+            good += 1
+            assert door.memory_mb() < before + GROWTH_MB
+        done.set()
+        assert good
+        assert door.process.poll() is None
+        wait_until(lambda: not list((door.folder / "spool/associations").iterdir()))
+        assert len(door.left()) == len(door.received()) >= good + 1
+        assert "traceback" not in door.log.read_text().lower()
+
+
+@pytest.fixture
+def door(tmp_path: Path):
+    with receiver(tmp_path, LIMITS) as running:
+        yield running
+
+
+def dropped(peer: socket.socket, within_s: float) -> bool:
+    peer.settimeout(within_s)
+    try:
+        while peer.recv(4096):
+            pass
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+class TestSlowPeers:
+    def test_a_silent_stranger_is_dropped(self, door: Receiver) -> None:
+        with socket.create_connection(("127.0.0.1", door.port)) as peer:
+            assert dropped(peer, 4)
+
+    def test_an_idle_association_is_dropped(self, door: Receiver) -> None:
+        with socket.create_connection(("127.0.0.1", door.port)) as peer:
+            peer.sendall(associate())
+            assert dropped(peer, 6)
+
+    @pytest.mark.parametrize("associated", [False, True])
+    def test_one_byte_a_second_is_dropped(self, door: Receiver, associated: bool) -> None:
+        with socket.create_connection(("127.0.0.1", door.port)) as peer:
+            message = associate()
+            if associated:
+                peer.sendall(message)
+                message = data(3, store_command()) + data(0, bytes(100))
+            stop = threading.Event()
+
+            def trickle() -> None:
+                for at in range(len(message)):
+                    try:
+                        peer.sendall(message[at : at + 1])
+                    except OSError:
+                        return
+                    if stop.wait(0.2):
+                        return
+
+            sender = threading.Thread(target=trickle)
+            sender.start()
+            assert dropped(peer, 6)
+            stop.set()
+            sender.join()
+        assert door.left() == [] or associated
+        wait_until(lambda: door.left() == [])
+
+    def test_a_crowd_of_silent_strangers_keeps_nobody_out(self, door: Receiver, tmp_path: Path) -> None:
+        path = film(tmp_path / "film.dcm", "1.2.9", 50_000)
+        crowd = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(200)]
+        assert "(Success)" in door.send(path)
+        for peer in crowd:
+            peer.close()
