@@ -97,9 +97,11 @@ class CharacterSets:
     def _guess(self, value: bytes) -> str:
         """Take UTF-8, which hardly ever fits by chance, where the named set does not fit."""
         try:
-            return value.decode("utf_8")
+            text = value.decode("utf_8")
         except UnicodeDecodeError as error:
             raise Undecodable("not of the named character set") from error
+        self.repaired = True
+        return text
 
 
 def plain(value: str) -> str:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
 from wetread_gateway.errors import CannotReport
@@ -132,9 +131,11 @@ class Source:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what they tell of is repaired, or ends as a reason
                 dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-        except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, NotImplementedError, struct.error) as error:
+            return _Reader(dataset).source()
+        except CannotReport:
+            raise
+        except Exception as error:
             raise CannotReport(f"the source cannot be read ({type(error).__name__})") from error
-        return _Reader(dataset).source()
 
 
 class _Reader:
@@ -145,8 +146,6 @@ class _Reader:
         self._repairs: list[str] = []
         named = self._ascii(dataset, "SpecificCharacterSet")
         self._sets = CharacterSets(named.split("\\") if named else [])
-        if self._sets.repaired:
-            self._repairs.append("SpecificCharacterSet")
 
     def source(self) -> Source:
         uids = {keyword: self._uid(keyword) for keyword in _UIDS}
@@ -170,7 +169,7 @@ class _Reader:
             attributes=attributes,
             descriptors=self._descriptors(modality),
             requests=self._requests(uids["StudyInstanceUID"], {keyword: value for keyword, _, value in attributes}),
-            repairs=tuple(dict.fromkeys(self._repairs)),
+            repairs=(*(["SpecificCharacterSet"] * self._sets.repaired), *dict.fromkeys(self._repairs)),
         )
 
     def _raw(self, dataset: Dataset, keyword: str) -> bytes | None:
