@@ -1,0 +1,1 @@
+"""The HTTP door: STOW-RS, readings on request, what became of a study, and metrics."""
