@@ -109,6 +109,12 @@ def test_a_series_is_never_read_by_two_releases():
         read_series(fake_answer(release=1), fake_answer(release=2), uids=("1", "2"))
 
 
+@pytest.mark.parametrize(("probability", "novelty"), [(np.nan, 0.5), (0.5, np.inf), (1.5, 0.5), (-0.1, 0.5)])
+def test_an_answer_that_is_no_number_is_the_servers_fault(probability, novelty):
+    with pytest.raises(ServerError, match="release 2 answers"):
+        read_series(fake_answer([probability], novelty=novelty, release=2), uids=("1",))
+
+
 def test_a_work_without_images_is_hopeless():
     with pytest.raises(SourceMissing):
         read_series(fake_answer(), uids=())

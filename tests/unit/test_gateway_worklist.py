@@ -348,6 +348,7 @@ def test_a_gateway_that_cannot_be_reached_is_no_fault_of_the_work(tmp_path):
         {"token": 1, "reading": {}},
         {"token": 1, "reading": {**READING.document(), "findings": 3}},
         {"token": 1, "reading": READING.document(), "heatmap": "no base64!"},
+        {"token": 1, "reading": {**READING.document(), "novelty": "1e999"}},
         {"token": "x"},
     ],
 )

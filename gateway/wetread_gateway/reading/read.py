@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from wetread_client import Rejected, Unavailable
+from wetread_client import Rejected, ServerError, Unavailable
 from wetread_client.errors import Status
 
 from wetread_gateway.errors import SourceMissing
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from typing_extensions import Buffer
+    from wetread_client import Reading
 
     from wetread_gateway.reading.pipeline import Pipeline
     from wetread_gateway.reading.worklist import Lease
@@ -51,12 +53,19 @@ def _film_by_film(lease: Lease, film: Film, pipeline: Pipeline, deadline_s: floa
         except Rejected as rejection:
             refused.append(_Refused(source.sop_uid, Refusal(rejection.code, rejection.message)))
             continue
+        _check(reading)
         readings.append(StoredReading.of(reading, card, lease.served.arm, read_at, source.sop_uid))
     if not readings:
         return _refusal(lease, refused, pipeline, read_at)
     if len({reading.release for reading in readings}) > 1:
         raise Unavailable(Status.ABORTED.value, "the release changed while the series was read")
     return readings[0] if len(lease.sources) == 1 else _together(readings, refused)
+
+
+def _check(reading: Reading) -> None:
+    """ServerError when the numbers are none that can stand in a report."""
+    if not (math.isfinite(reading.novelty) and all(0.0 <= f.probability <= 1.0 for f in reading.findings)):
+        raise ServerError(Status.INTERNAL.value, f"release {reading.release} answers with numbers that are none")
 
 
 def _together(readings: Sequence[StoredReading], refused: Sequence[_Refused]) -> StoredReading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from wetread_gateway.reading.worklist import Failure, FailureKind, Lease, Leased
 
 _LARGEST = 2**63 - 1
 Name = Annotated[str, Field(min_length=1, max_length=48, pattern=r"^[A-Za-z0-9_.:-]+$")]
+Model = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_.:-]*$")]
 Work = Annotated[int, Field(ge=1, le=_LARGEST)]
 _READING = TypeAdapter(StoredReading)
 
@@ -25,8 +27,8 @@ class _Document(BaseModel):
 class ServedDocument(_Document):
     """A pipeline's arm."""
 
-    pipeline: str = Field(max_length=64)
-    arm: str = Field(max_length=32)
+    pipeline: Model
+    arm: Model
 
 
 class Wanted(_Document):
@@ -65,7 +67,9 @@ class Completion(Token):
     def parsed(self) -> StoredReading:
         """Give the reading; ValueError when it is none."""
         heatmap = None if self.heatmap is None else base64.b64decode(self.heatmap, validate=True)
-        return _READING.validate_python({**self.reading, "heatmap": heatmap})
+        reading = _READING.validate_python({**self.reading, "heatmap": heatmap})
+        json.dumps(reading.document(), allow_nan=False)  # no JSON has them, and PostgreSQL takes none
+        return reading
 
 
 class FailureDocument(Token):
