@@ -2,7 +2,7 @@
 
 import pytest
 from triage_site import Site, instance
-from wetread_gateway.state.tables import EVENTS, OBJECTS, STUDIES, WORKS
+from wetread_gateway.state.tables import DELIVERIES, EVENTS, OBJECTS, STUDIES, WORKS
 from wetread_gateway.triage.pixels import digest
 from wetread_gateway.triage.retention import Janitor
 
@@ -57,6 +57,18 @@ def test_nothing_leaves_before_its_work_is_over(site, janitor, state):
     assert janitor.purge() == 0
     assert site.files("studies") == [name]
     assert len(site.instances()) == 1
+
+
+def test_what_a_destination_never_took_stays(site, janitor):
+    name = site.arrive(instance())
+    site.settle()
+    finish(site)
+    with site.context.store.write() as connection:
+        row = {"work_id": 1, "destination": "pacs", "objects": [], "state": "dead", "priority": 2, "created_at": 0.0}
+        connection.execute(DELIVERIES.insert().values(**row))
+    site.now += 100 * DAY
+    assert janitor.purge() == 0
+    assert site.files("studies") == [name]
 
 
 def test_what_somebody_must_look_at_stays_and_what_nobody_needs_goes(site, janitor):

@@ -27,6 +27,7 @@ from wetread_gateway.state.tables import (
     SERIES,
     STUDIES,
     WORKS,
+    DeliveryState,
     InstanceState,
     WorkState,
 )
@@ -35,7 +36,7 @@ from wetread_gateway.triage.pixel_process import PixelProcess, PixelsUnknown
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Row
+    from sqlalchemy import Row, Select
     from sqlalchemy.engine import Connection
 
     from wetread_gateway.context import Context
@@ -99,7 +100,8 @@ class Janitor:
             query = select(INSTANCES).where(INSTANCES.c.study_uid == study_uid, INSTANCES.c.state.in_(_READ))
             images = connection.execute(query).all()
             results = connection.scalars(select(OBJECTS.c.path).where(OBJECTS.c.study_uid == study_uid)).all()
-        if any(work.state not in _OVER or work.changed_at >= until for work in works):
+            undelivered = connection.scalars(_undelivered().where(WORKS.c.study_uid == study_uid)).first()
+        if undelivered is not None or any(work.state not in _OVER or work.changed_at >= until for work in works):
             return 0
         read = {source for work in works for source in work.sources}
         due = [image for image in images if image.id in read and image.path]
@@ -152,6 +154,7 @@ class Janitor:
             STUDIES.c.study_uid.not_in(recent),
             STUDIES.c.study_uid.not_in(held),
             STUDIES.c.study_uid.not_in(waiting),
+            STUDIES.c.study_uid.not_in(_undelivered()),
         )
         with self._context.store.read() as connection:
             studies = connection.scalars(query.limit(STUDIES_AT_ONCE)).all()
@@ -161,6 +164,12 @@ class Janitor:
         with self._context.store.write() as connection:
             _delete(connection, studies)
             connection.execute(delete(COMMITMENTS).where(COMMITMENTS.c.reported_at < until))
+
+
+def _undelivered() -> Select[tuple[str]]:
+    """Give the studies of which a delivery is in the dead letter."""
+    dead = DELIVERIES.c.state == DeliveryState.DEAD
+    return select(WORKS.c.study_uid).join(DELIVERIES, DELIVERIES.c.work_id == WORKS.c.id).where(dead)
 
 
 def _delete(connection: Connection, studies: Sequence[str]) -> None:

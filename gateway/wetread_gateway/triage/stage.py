@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from wetread_gateway.errors import GatewayError
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import ALERTS, ITEMS, SECONDS
+from wetread_gateway.spool.spool import SORTED
 from wetread_gateway.state.tables import InstanceState
 from wetread_gateway.triage.decide import Decider, Seen, look_up
 from wetread_gateway.triage.filing import Filing, audit_of
@@ -103,12 +104,12 @@ class Triage:
 
     def _move_again(self, name: str, row: Row[Any]) -> None:
         """Bring a file to where its row says it is: a crash came between the two, or undid the move."""
-        state = InstanceState(row.state)
+        folder = next((folder for folder in SORTED if row.path.startswith(f"{folder}/")), None)
         with suppress(FileNotFoundError):
-            if state is InstanceState.PURGED or not row.path:
+            if folder is None:  # purged
                 self._context.spool.remove(name, row.study_uid)
             else:
-                self._context.spool.move(name, row.study_uid, FOLDERS[state])
+                self._context.spool.move(name, row.study_uid, folder)
 
     def _placements(self, items: Iterable[Arrived], seen: Seen) -> list[Placement]:
         placements = []
