@@ -163,6 +163,19 @@ def retry(
     print(f"{count} {'is' if count == 1 else 'are'} tried again")
 
 
+@app.command()
+def reindex(context: typer.Context, config: Config = None) -> None:
+    """Build the state store anew from the spool, which is the truth. The gateway must not be running."""
+    from wetread_gateway.doctor.machine import is_running  # noqa: PLC0415
+    from wetread_gateway.triage.reindex import reindex as build_anew  # noqa: PLC0415
+
+    with _opened(context, config) as opened:
+        if is_running(opened.settings):
+            raise GatewayError(f"a gateway is running in {opened.settings.gateway.state_dir}: stop it first")
+        found = build_anew(opened)
+    print(f"indexed: {found.instances} instances, {found.works} works, {found.results} results")
+
+
 def _chosen(context: typer.Context, config: Path | None) -> Path:
     """Give the file named behind the command, else before it, else the one in this folder."""
     before = context.obj

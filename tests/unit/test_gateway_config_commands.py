@@ -1,6 +1,7 @@
 """What `wetread gateway init`, `check` and `explain` and the reference of settings say."""
 
 import dataclasses
+import fcntl
 from pathlib import Path
 
 import films
@@ -239,6 +240,37 @@ class TestExplain:
         ran = RUN.invoke(app, ["explain", str(config), "--config", str(config)])
         assert ran.exit_code == 1
         assert ran.output.startswith("wetread gateway: ")
+
+
+class TestOperatorsCommands:
+    def test_an_empty_gateway_has_an_empty_queue_and_nothing_to_retry_or_index(self, config):
+        for words, told in (
+            (["queue"], "received, not sorted"),
+            (["retry", "all"], "0 are tried again"),
+            (["reindex"], "indexed: 0 instances"),
+        ):
+            ran = RUN.invoke(app, [*words, "--config", str(config)])
+            assert ran.exit_code == 0, ran.output
+            assert told in ran.output
+
+    def test_a_study_that_never_came_and_a_letter_that_is_none(self, config):
+        ran = RUN.invoke(app, ["study", "1.2.3", "--config", str(config)])
+        assert ran.exit_code == 1
+        assert "no study 1.2.3 came in" in ran.output
+        assert RUN.invoke(app, ["retry", "work:7", "--config", str(config)]).exit_code == 2
+
+    def test_a_running_gateway_is_not_indexed_under_its_feet(self, config, tmp_path):
+        (tmp_path / "state").mkdir()
+        with (tmp_path / "state" / "lock").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            ran = RUN.invoke(app, ["reindex", "--config", str(config)])
+        assert ran.exit_code == 1
+        assert "a gateway is running in" in ran.output
+
+    def test_without_a_command_it_runs_and_a_missing_file_is_told(self, tmp_path):
+        ran = RUN.invoke(app, ["--config", str(tmp_path / "none.toml")])
+        assert ran.exit_code == 1
+        assert "no such file; `wetread gateway init" in ran.output
 
 
 class TestReference:

@@ -14,7 +14,7 @@ from wetread_gateway.delivery.dicom_out import PROPOSALS
 from wetread_gateway.delivery.statuses import Remedy, Verdict
 from wetread_gateway.dimse import negotiation
 from wetread_gateway.dimse.status import Status
-from wetread_gateway.results.source import INHERITED
+from wetread_gateway.results.inherited import INHERITED
 
 DOCS = Path(__file__).parents[2] / "docs"
 

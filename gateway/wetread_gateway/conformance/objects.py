@@ -10,10 +10,10 @@ from pydicom.uid import UID, KeyObjectSelectionDocumentStorage, SecondaryCapture
 from wetread_gateway.conformance.markdown import code, table
 from wetread_gateway.results import codes
 from wetread_gateway.results.content import DEVICE_NAME, MANUFACTURER
+from wetread_gateway.results.inherited import INHERITED
 from wetread_gateway.results.order import ObjectKind
 from wetread_gateway.results.repair import _CODECS, _NEVER_ALONE
 from wetread_gateway.results.report import MODEL, SERIES_NUMBERS, SOP_CLASSES
-from wetread_gateway.results.source import INHERITED
 from wetread_gateway.results.uids import DEVICE_UID, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:

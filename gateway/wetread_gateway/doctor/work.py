@@ -38,7 +38,8 @@ def checks(settings: Settings, *, running: bool) -> Iterator[Check]:
         yield _commit(store)
         yield from _given_up(store)
     except SQLAlchemyError as error:
-        yield Check("state store", False, f"{_words(error)}; `wetread gateway reindex` builds it anew from the spool")
+        remedy = "stop the gateway, move the store away, and `wetread gateway reindex`"
+        yield Check("state store", False, f"{_words(error)}; {remedy}")
     finally:
         store.close()
     yield _backlog(settings, running=running)
