@@ -125,7 +125,8 @@ def _fill(made: Dataset, order: ReportOrder, source: Source, picture: Image.Imag
     made.PixelData = encapsulate([jpeg])
     made["PixelData"].VR = "OB"
     made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = f"{at:%Y%m%d}", f"{at:%H%M%S.%f}"
-    made.BurnedInAnnotation = "NO"  # the words name no patient; what the film itself has burned in is not known
+    if source.burned_in:
+        made.BurnedInAnnotation = source.burned_in  # as it is: our own words name no patient
     made.LossyImageCompression, made.LossyImageCompressionMethod = "01", "ISO_10918_1"
     made.LossyImageCompressionRatio = f"{picture.height * picture.width * 3 / len(jpeg):.1f}"
     made.DerivationDescription = (

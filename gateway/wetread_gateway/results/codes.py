@@ -14,7 +14,6 @@ IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")  # CID 100
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # algorithm family
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # purpose of contributing equipment
 COMMENT = Code("121106", "DCM", "Comment")
-SOURCE = Code("260753009", "SCT", "Source")
 
 # TID 1500 allows a container of plain codes and texts beside, or in place of, the measurements.
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
@@ -29,4 +28,3 @@ REPORT_STATUS = Code("REPORT_STATUS", PRIVATE_SCHEME, "Status of an earlier repo
 WITHDRAWN = Code("WITHDRAWN", PRIVATE_SCHEME, "Withdrawn")
 PATIENT_SAFETY = Code("113037", "DCM", "Rejected for Patient Safety Reasons")  # CID 7011; IHE IOCM
 DERIVED_FROM = Code("121322", "DCM", "Source image for image processing operation")  # CID 7202
-DERIVED = Code("113076", "DCM", "Segmentation")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset, FileMetaDataset
 
+from wetread_gateway.results.inherited import INHERITED
 from wetread_gateway.results.report import completion_of, put, request_item
-from wetread_gateway.results.source import INHERITED
 from wetread_gateway.results.uids import series_uid
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from PIL import Image
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-from pydicom.uid import JPEG2000, UID, ExplicitVRBigEndian, JPEG2000Lossless
+from pydicom.uid import JPEG2000, UID, ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
 from wetread_client.film_pixels import CannotDraw, film_pixels
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ SIDE = 768
 """Longest side of a film in a capture, in pixels."""
 _ENOUGH = 600
 """A film shrunk by a whole step to this or more is not brought to SIDE."""
+_ENOUGH_OF_JPEG_2000 = 500
 _TAGS = [
     "Rows",
     "Columns",
@@ -93,8 +94,10 @@ def _small(path: Path) -> Image.Image:
         step = max(1, step - 1)
     if not syntax.is_encapsulated:
         return _windowed(_native(dataset, step, big=syntax == ExplicitVRBigEndian), dataset)
-    if syntax in (JPEG2000, JPEG2000Lossless) and dataset.SamplesPerPixel == 1 and not dataset.PixelRepresentation:
-        return _windowed(_jpeg_2000(dataset, step), dataset)
+    if dataset.SamplesPerPixel == 1 and not dataset.PixelRepresentation and syntax in (JPEG2000, JPEG2000Lossless):
+        return _windowed(_jpeg_2000(dataset, longest), dataset)
+    if dataset.SamplesPerPixel == 1 and syntax == RLELossless:
+        return _windowed(shrunk(dataset.pixel_array, step, dataset.BitsStored), dataset)
     return Image.fromarray(film_pixels(path.read_bytes())).reduce(step)
 
 
@@ -152,10 +155,10 @@ def shrunk(values: NDArray[Any], step: int, bits: int) -> NDArray[Any]:
     return made
 
 
-def _jpeg_2000(dataset: Dataset, step: int) -> NDArray[Any]:
-    """Decode JPEG 2000 at a half, a quarter, ... of its size, to stored values."""
+def _jpeg_2000(dataset: Dataset, longest: int) -> NDArray[Any]:
+    """Decode JPEG 2000 at a half, a quarter, ... of its size, to stored values: each costs a quarter of the last."""
     picture: Any = Image.open(io.BytesIO(next(generate_frames(dataset.PixelData, number_of_frames=1))))
-    picture.reduce = min(step.bit_length() - 1, 5)
+    picture.reduce = min(max(0, (longest // _ENOUGH_OF_JPEG_2000).bit_length() - 1), 5)
     values = np.asarray(picture)
     if values.ndim != 2:
         raise ValueError("not gray")

@@ -6,7 +6,7 @@ import struct
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pydicom
 from pydicom.datadict import tag_for_keyword
@@ -15,42 +15,15 @@ from pydicom.multival import MultiValue
 
 from wetread_gateway.errors import CannotReport
 from wetread_gateway.results import repair
+from wetread_gateway.results.inherited import INHERITED, Inherited
 from wetread_gateway.results.repair import CharacterSets, Undecodable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from pydicom.dataset import Dataset
 
 
-class _Inherited(NamedTuple):
-    """An attribute that a report takes over from its source. `identity`: it must not be guessed or dropped."""
-
-    keyword: str
-    vr: str
-    mend: Callable[[str], str]
-    always: bool = True
-    identity: bool = False
-
-
-# Patient, General Study, Patient Study (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2). `always`: type 2, empty where unknown.
-INHERITED = (
-    _Inherited("StudyDate", "DA", repair.day),
-    _Inherited("StudyTime", "TM", repair.clock),
-    _Inherited("AccessionNumber", "SH", repair.plain, identity=True),
-    _Inherited("ReferringPhysicianName", "PN", repair.plain),
-    _Inherited("StudyDescription", "LO", repair.single, always=False),
-    _Inherited("PatientName", "PN", repair.plain, identity=True),
-    _Inherited("PatientID", "LO", repair.plain, identity=True),
-    _Inherited("IssuerOfPatientID", "LO", repair.plain, always=False, identity=True),
-    _Inherited("PatientBirthDate", "DA", repair.day),
-    _Inherited("PatientSex", "CS", repair.sex),
-    _Inherited("PatientAge", "AS", repair.age, always=False),
-    _Inherited("PatientSize", "DS", repair.decimal, always=False),
-    _Inherited("PatientWeight", "DS", repair.decimal, always=False),
-    _Inherited("StudyID", "SH", repair.single),
-)
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _PROJECTION = frozenset({"CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"})  # TID 1603
 _CROSS_SECTIONAL = frozenset({"CT", "MR", "PT"})  # TID 1604
@@ -61,6 +34,7 @@ _OTHERS = (
     "SpecificCharacterSet",
     "TimezoneOffsetFromUTC",
     "Modality",
+    "BurnedInAnnotation",
     "ViewPosition",
     "ViewCodeSequence",
     "InstanceNumber",
@@ -106,6 +80,8 @@ class Source:
     view: str
     instance_number: int | None
     timezone: str
+    burned_in: str
+    """Burned In Annotation: YES, NO, or empty where the film does not say."""
     rows: int
     columns: int
     frame_of_reference_uid: str
@@ -163,6 +139,7 @@ class _Reader:
             view=self._view(),
             instance_number=int(number) if number.isascii() and number.lstrip("+-").isdigit() else None,
             timezone=repair.offset(self._ascii(self._dataset, "TimezoneOffsetFromUTC")),
+            burned_in=repair.flag(self._ascii(self._dataset, "BurnedInAnnotation")),
             rows=self._count("Rows"),
             columns=self._count("Columns"),
             frame_of_reference_uid=repair.uid(self._ascii(self._dataset, "FrameOfReferenceUID")),
@@ -196,7 +173,7 @@ class _Reader:
             raise CannotReport(f"the source has no valid {keyword}")
         return value
 
-    def _inherited(self, row: _Inherited) -> str:
+    def _inherited(self, row: Inherited) -> str:
         raw = self._raw(self._dataset, row.keyword)
         if raw is None:
             if row.always:
@@ -204,7 +181,7 @@ class _Reader:
             return ""
         return self._mended(raw, row)
 
-    def _mended(self, raw: bytes, row: _Inherited) -> str:
+    def _mended(self, raw: bytes, row: Inherited) -> str:
         try:
             if row.vr == "PN":
                 text = self._sets.name(raw)
