@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -38,15 +39,17 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
+def postgres():
     """The address of a PostgreSQL that lives as long as the tests."""
     if not (POSTGRES / "initdb").exists() or shutil.which("runuser") is None:
         pytest.skip("no PostgreSQL 15: make setup-system")
-    folder = tmp_path_factory.mktemp("postgres")
-    for parent in (folder, *folder.parents):  # its own user must reach it
-        if parent.owner() == "root" and parent.is_relative_to("/tmp") and parent != Path("/tmp"):
-            parent.chmod(0o755)
-    shutil.chown(folder, "postgres")
+    # Not in pytest's own folder: that is root's alone.
+    with tempfile.TemporaryDirectory(prefix="wetread-postgres-") as folder:
+        shutil.chown(folder, "postgres")
+        yield from running_postgres(Path(folder))
+
+
+def running_postgres(folder):
     port = free_port()
     as_postgres = ["runuser", "-u", "postgres", "--"]
     initdb = [*as_postgres, POSTGRES / "initdb", "-D", folder / "data", "-A", "trust", "--no-sync"]
