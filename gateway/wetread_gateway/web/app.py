@@ -36,6 +36,7 @@ def make_app(context: Context) -> FastAPI:
         await waiting.stop()
 
     app = FastAPI(
+        redirect_slashes=False,
         title="Wetread gateway",
         version=version("wetread"),
         docs_url=None,  # their pages load scripts from elsewhere

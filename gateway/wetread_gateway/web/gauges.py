@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily
@@ -71,7 +70,7 @@ class Gauges(Collector):
             select(WORKS.c.state, func.count(), func.min(WORKS.c.created_at))
             .where(WORKS.c.state.in_(_STAGES))  # by the index: finished works are many
             .group_by(WORKS.c.state)
-        ).tuples()
+        ).all()
         found = {state: (count, oldest) for state, count, oldest in rows}
         for state, stage in _STAGES.items():
             count, oldest = found.get(state, (0, now))
@@ -97,7 +96,7 @@ def _deliveries(connection: Connection) -> Iterator[GaugeMetricFamily]:
         select(DELIVERIES.c.destination, DELIVERIES.c.state, func.count()).group_by(
             DELIVERIES.c.destination, DELIVERIES.c.state
         )
-    ).tuples()
+    ).all()
     for destination, state, count in rows:
         family.add_metric([destination, state], count)
     yield family
@@ -107,16 +106,15 @@ def _set_aside(connection: Connection) -> Iterator[GaugeMetricFamily]:
     works = connection.execute(select(func.count()).where(WORKS.c.state == WorkState.DEAD)).scalar_one()
     deliveries = connection.execute(select(func.count()).where(DELIVERIES.c.state == DeliveryState.DEAD)).scalar_one()
     aside = (InstanceState.QUARANTINED, InstanceState.UNMATCHED)
-    instances: Counter[str] = Counter(
-        dict(
-            connection.execute(
-                select(INSTANCES.c.state, func.count()).where(INSTANCES.c.state.in_(aside)).group_by(INSTANCES.c.state)
-            ).tuples()
-        )
-    )
+    rows = connection.execute(
+        select(INSTANCES.c.state, func.count()).where(INSTANCES.c.state.in_(aside)).group_by(INSTANCES.c.state)
+    ).all()
+    instances = {state: count for state, count in rows}  # noqa: C416 -- dict() does not take rows for pairs
     letters = GaugeMetricFamily("wetread_gateway_dead_letters", "Works and deliveries given up.", labels=["kind"])
     letters.add_metric(["work"], works)
     letters.add_metric(["delivery"], deliveries)
     yield letters
     for state in aside:
-        yield GaugeMetricFamily(f"wetread_gateway_{state}", f"Instances that are {state}.", value=instances[state])
+        yield GaugeMetricFamily(
+            f"wetread_gateway_{state}", f"Instances that are {state}.", value=instances.get(state, 0)
+        )
