@@ -173,6 +173,7 @@ class TestWhatTheOperatorIsTold:
         ("url", "told"),
         [
             ("ftp://pacs/x", "is no DICOMweb root"),
+            ("https:///x", "is no DICOMweb root"),
             ("https://me:secret@pacs/x", "the url holds a password"),
             ("http://pacs/x", "its token would travel in the clear"),
         ],

@@ -182,6 +182,7 @@ class TestCautions:
             (Match(modality=("DX",)), Match()),
             (Match(modality=("DX",)), Match(modality=("DX", "CR"))),
             (Match(modality=("DX",)), Match(modality=("D*",))),
+            (Match(modality=("?X",)), Match(modality=("*X",))),
             (Match(modality=("DX",), view=("PA",)), Match(modality=("DX",))),
             (Match(study_description_regex="a"), Match(study_description_regex="aa")),
         ],
