@@ -143,7 +143,11 @@ class TestCheck:
 
 class TestCautions:
     def settings(self, *rules, **more) -> Settings:
-        return Settings(Gateway(Path("s")), rule=rules, **more)
+        return Settings(Gateway(Path("s")), rule=rules, **{"dicom": Dicom(any_peer=True)} | more)
+
+    def test_nobody_who_may_send(self):
+        (said,) = cautions(self.settings(Rule("r"), dicom=Dicom()))
+        assert said.startswith("nobody may send over DICOM")
 
     def test_no_rule(self):
         assert "there is no rule" in next(cautions(self.settings()))

@@ -67,6 +67,8 @@ def cautions(settings: Settings) -> Iterator[str]:
     for destination in settings.destination:
         if destination.name not in used:
             yield f"destination {destination.name!r} is in no rule: nothing is sent to it"
+    if not settings.peer and not settings.dicom.any_peer:
+        yield "nobody may send over DICOM; add a [[peer]] for each sender, or any_peer = true to [dicom]"
     if not is_loopback(settings.dicom.host) and settings.dicom.tls is None:
         whom = "anyone" if settings.dicom.any_peer else "anyone who knows an AE title"
         yield f"the DICOM door is open to {whom} who reaches {settings.dicom.host}; add [dicom.tls] or a firewall"

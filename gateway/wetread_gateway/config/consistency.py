@@ -90,9 +90,6 @@ def _peers(settings: Settings) -> Iterator[Mistake]:
             yield Mistake(("peer", index, "port"), f"peer {peer.ae_title!r} has a port but no host to ask", remedy)
         if peer.tls and settings.dicom.tls is None:
             yield _no_certificate(("peer", index, "tls"), f"peer {peer.ae_title!r}")
-    if not settings.peer and not settings.dicom.any_peer:
-        remedy = "add a [[peer]] for each sender, or any_peer = true to [dicom]"
-        yield Mistake(("dicom", "any_peer"), "no peer may call: every association would be refused", remedy)
 
 
 def _twice(name: str, words: list[str]) -> Iterator[Mistake]:

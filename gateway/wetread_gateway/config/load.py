@@ -55,7 +55,6 @@ def _news(settings: Settings, known: list[Mistake]) -> list[Mistake]:
         for found in contradictions(settings)
         if not any(_touches(found.place, place) for place in wrong)
         and not (found.place[0] == "rule" and "destination" in spoilt)
-        and not (found.place == ("dicom", "any_peer") and "peer" in spoilt)
     ]
 
 
