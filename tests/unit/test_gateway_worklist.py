@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -41,30 +42,31 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def postgres():
     """The address of a PostgreSQL that lives as long as the tests."""
-    if not (POSTGRES / "initdb").exists() or shutil.which("runuser") is None:
+    if not (POSTGRES / "initdb").exists():
         pytest.skip("no PostgreSQL 15: make setup-system")
     # Not in pytest's own folder: that is root's alone.
     with tempfile.TemporaryDirectory(prefix="wetread-postgres-") as folder:
-        shutil.chown(folder, "postgres")
+        if not os.geteuid():
+            shutil.chown(folder, "postgres")
         yield from running_postgres(Path(folder))
 
 
 def running_postgres(folder):
     port = free_port()
-    as_postgres = ["runuser", "-u", "postgres", "--"]
+    as_postgres = [] if os.geteuid() else ["runuser", "-u", "postgres", "--"]  # it refuses to run as root
     initdb = [*as_postgres, POSTGRES / "initdb", "-D", folder / "data", "-A", "trust", "--no-sync"]
     subprocess.run(initdb, check=True, capture_output=True, cwd="/")
     server = [*as_postgres, POSTGRES / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder]
     with subprocess.Popen([*server, "-h", "127.0.0.1"], stderr=subprocess.DEVNULL, cwd="/") as process:
-        url = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
-        deadline = time.monotonic() + 30
-        while subprocess.run(
-            [POSTGRES / "pg_isready", "-q", "-p", str(port), "-h", "127.0.0.1"], check=False
-        ).returncode:
-            assert time.monotonic() < deadline, "PostgreSQL does not start"
-            time.sleep(0.05)
-        yield url
-        process.terminate()  # a smart shutdown; runuser hands it on
+        try:
+            deadline = time.monotonic() + 30
+            ready = [POSTGRES / "pg_isready", "-q", "-p", str(port), "-h", "127.0.0.1"]
+            while subprocess.run(ready, check=False).returncode:
+                assert time.monotonic() < deadline, "PostgreSQL does not start"
+                time.sleep(0.05)
+            yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
+        finally:
+            process.terminate()  # runuser hands it on
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.pacs), "http"])
