@@ -51,19 +51,26 @@ class PixelProcess:
             self._process = None
 
     def _ask(self, question: dict[str, object]) -> dict[str, Any]:
-        process = self._started()
-        assert process.stdin is not None
         try:
-            process.stdin.write(json.dumps(question).encode() + b"\n")
-            process.stdin.flush()
-            line = self._line(process)
-        except (OSError, ValueError) as error:  # it died under the question, or was closed
+            line = self._asked(question)
+        except (OSError, ValueError):  # once more: it may have died of something else, such as a lack of memory
             self.close()
-            raise PixelsUnknown("the decoder died of its pixels") from error
+            try:
+                line = self._asked(question)
+            except (OSError, ValueError) as error:
+                self.close()
+                raise PixelsUnknown("the decoder died of its pixels") from error
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise PixelsUnknown(str(answer["error"]))
         return answer
+
+    def _asked(self, question: dict[str, object]) -> bytes:
+        process = self._started()
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(question).encode() + b"\n")
+        process.stdin.flush()
+        return self._line(process)
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:

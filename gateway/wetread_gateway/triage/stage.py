@@ -73,15 +73,15 @@ class Triage:
         self.series.close()
 
     def step(self) -> bool:
-        """Take one batch; when nothing more is there look at the series that wait. False when nothing was done."""
+        """Take one batch; when that was all that came look at the series that wait. False when nothing was done."""
         pending = self.twins.pending
-        paths = self._context.spool.arrivals(BATCH + len(pending))
+        limit = BATCH + len(pending)
+        paths = self._context.spool.arrivals(limit)
         fresh = [path for path in paths if path.name not in pending][:BATCH]
         settled = self._batch(fresh) if fresh else 0
-        if settled:
-            return True
-        # Only when everything that came has been sorted: a slice still in `received` belongs to its series.
-        return self.series.check() if not fresh else False
+        # A slice that is still in `received` belongs to its series: nobody counts before it is sorted.
+        whole = self.series.check() if settled == len(fresh) and len(paths) < limit else False
+        return settled > 0 or whole
 
     def _batch(self, paths: Sequence[Path]) -> int:
         started = time.perf_counter()
