@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from wetread_client.cli import main as wetread
@@ -32,13 +33,13 @@ def main() -> int:
     return code
 
 
-def write_films(root: Path, folder: Path) -> list[Path]:
+def write_films(root: Path, folder: Path, seeds: Sequence[int] = SEEDS) -> list[Path]:
     """Draw the demo's films as DICOM files and return their paths."""
     model = FilmModel.load(root / "model_repository" / "chest_xray_classifier" / "synthetic_films.npz")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for label in LABELS:
-        for seed in SEEDS:
+        for seed in seeds:
             path = folder / f"synthetic-{label}-{seed}.dcm"
             path.write_bytes(model.dicom(seed, label))
             paths.append(path)
