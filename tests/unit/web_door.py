@@ -60,9 +60,18 @@ def related(*parts: bytes, header: bytes = b"Content-Type: application/dicom\r\n
     return body + line + b"--\r\n"
 
 
-def instance(
-    study: str = STUDY, sop: str | None = None, size: int = 16, **attributes: object
-) -> tuple[str, bytes]:
+def stow_head(length: int) -> bytes:
+    """Give the head of a STOW-RS request, for tests that speak to the socket."""
+    lines = (
+        "POST /studies HTTP/1.1",
+        "Host: x",
+        f"Content-Length: {length}",
+        f"Content-Type: {RELATED['Content-Type']}",
+    )
+    return "\r\n".join((*lines, "", "")).encode()
+
+
+def instance(study: str = STUDY, sop: str | None = None, size: int = 16, **attributes: object) -> tuple[str, bytes]:
     """Give the SOP Instance UID and the bytes of a film of noise."""
     sop = sop or f"1.2.826.0.1.3680043.8.498.99.{next(_NUMBERS)}"
     noise = np.random.default_rng(7).integers(0, 4096, (size, size), dtype=np.uint16)
