@@ -73,7 +73,7 @@ class _Run:
     def __init__(self, checkout: Path, folder: Path, plan: ChaosPlan, tell: Callable[[str], None]) -> None:
         self._checkout, self._folder, self._plan, self._tell = checkout, folder, plan, tell
         self.remarks: list[str] = []
-        self.ledger = Ledger(plan_films(plan.instances, plan.seed))
+        self.ledger = Ledger(plan_films(plan.instances, plan.seed), window=max(60, plan.instances // 10))
         self._stored = 0
 
     def go(self) -> tuple[Outcome, Faults, Services, float]:
@@ -121,7 +121,9 @@ class _Run:
         last, moved_at, told_at = -1, time.monotonic(), 0.0
         while True:
             acknowledged = self.ledger.count
-            self._stored = max(self._stored, self._count(hospital.pacs, faults))
+            ended = self._count(hospital.pacs, faults) + len(dead_studies(hospital.gateway.state / "spool"))
+            self._stored = max(self._stored, ended)
+            self.ledger.came_back(self._stored)
             share = (acknowledged + self._stored) / (2 * total)
             faults.poll(share)
             now = time.monotonic()
@@ -129,7 +131,7 @@ class _Run:
                 last, moved_at = acknowledged + self._stored, now
             if now - told_at > 5.0:
                 told_at = now
-                self._tell(f"{share:6.1%}  acknowledged {acknowledged:>6}  reports in the PACS {self._stored:>6}")
+                self._tell(f"{share:6.1%}  acknowledged {acknowledged:>6}  reported or given up {self._stored:>6}")
             if faults.is_over and self.ledger.is_done and self._stored >= total:
                 return
             if now - moved_at > self._plan.stall_s:
@@ -139,13 +141,13 @@ class _Run:
             time.sleep(_LOOK_S)
 
     def _count(self, pacs: Orthanc, faults: Faults) -> int:
-        """How many films have come back, roughly: reports in the PACS; what it last said while it is down."""
+        """How many reports are in the PACS; none while it is down."""
         if not faults.pacs_lock.acquire(blocking=False):
-            return self._stored
+            return 0
         try:
             found = pacs.post("/tools/find", {"Level": "Series", "Query": {"Modality": "SR"}})
         except (httpx.HTTPError, OSError):  # it was killed meanwhile
-            return self._stored
+            return 0
         finally:
             faults.pacs_lock.release()
         return len(found)

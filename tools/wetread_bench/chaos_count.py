@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from wetread_bench.chaos_films import Planned
     from wetread_bench.orthanc import Orthanc
 
-# A refused film has this container of TID 1500 in the place of Imaging Measurements.
-_QUALITATIVE_EVALUATIONS = "C0034375"
+# Every reading has this container of TID 1500 (DCM 126010), a refused film has none.
+_IMAGING_MEASUREMENTS = "126010"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _report(tags: dict[str, Any]) -> StoredReport:
     return StoredReport(
         str(tags["SOPInstanceUID"]),
         tuple(sources),
-        _QUALITATIVE_EVALUATIONS in containers,
+        _IMAGING_MEASUREMENTS not in containers,
         bool(tags.get("PredecessorDocumentsSequence")),
     )
 

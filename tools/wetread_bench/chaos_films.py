@@ -83,6 +83,6 @@ def _spoilt(film: bytes, kind: Kind) -> FileDataset:
         gray = (dataset.pixel_array >> 8).astype(np.uint8)
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-        dataset.PixelData = np.repeat(gray[..., None], 3, axis=2).tobytes()
+        dataset.PixelData = np.stack([gray, 255 - gray, gray // 2], axis=2).tobytes()  # no gray in disguise
         dataset["PixelData"].VR = "OB"
     return dataset

@@ -25,9 +25,14 @@ _OUT_OF_RESOURCES = "Refused: OutOfResources"
 
 
 class Ledger:
-    """What the senders' logs say. Safe to use from many threads."""
+    """What the senders' logs say. Safe to use from many threads.
 
-    def __init__(self, films: Sequence[Planned]) -> None:
+    `window`: films on their way at once. A day's work comes over the day, and every fault shall meet films at every
+    stage: without it all films would be in the spool before the first report is out.
+    """
+
+    def __init__(self, films: Sequence[Planned], window: int = 1 << 30) -> None:
+        self._window, self._back = window, 0
         self._films = {planned.identity.number: planned for planned in films}
         self._waiting = deque(films)
         self._lock = threading.Lock()
@@ -38,11 +43,17 @@ class Ledger:
         """Lines of the logs that tell of anything but Success, by kind."""
 
     def take(self, most: int) -> list[Planned]:
-        """Give the next films to send, at most so many."""
+        """Give the next films to send, at most so many; none while too many have not come back."""
         with self._lock:
-            taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+            room = self._window - (len(self.acknowledged) + self._under_way - self._back)
+            taken = [self._waiting.popleft() for _ in range(max(0, min(most, room, len(self._waiting))))]
             self._under_way += len(taken)
             return taken
+
+    def came_back(self, films: int) -> None:
+        """Note how many films have ended, one way or the other."""
+        with self._lock:
+            self._back = max(self._back, films)
 
     def give_back(self, sent: Sequence[Planned], successes: Sequence[int], answers: Counter[str]) -> int:
         """Note what a log says of films taken; give how many have to be sent again because they were not acknowledged.
@@ -56,8 +67,9 @@ class Ledger:
             again = 0
             for planned in sent:
                 number = planned.identity.number
-                self.acknowledged[number] = self.acknowledged.get(number, 0) + counted[number]
-                if not counted[number]:
+                if counted[number]:
+                    self.acknowledged[number] = self.acknowledged.get(number, 0) + counted[number]
+                else:
                     again += 1
                 if not counted[number] or (planned.twice and self.acknowledged[number] == 1):
                     self._waiting.append(planned)
@@ -67,7 +79,7 @@ class Ledger:
     def count(self) -> int:
         """How many films have been acknowledged at least once."""
         with self._lock:
-            return sum(bool(times) for times in self.acknowledged.values())
+            return len(self.acknowledged)
 
     @property
     def is_done(self) -> bool:
@@ -78,7 +90,7 @@ class Ledger:
     def films(self) -> list[Planned]:
         """Give the films that were acknowledged."""
         with self._lock:
-            return [self._films[number] for number, times in sorted(self.acknowledged.items()) if times]
+            return [self._films[number] for number in sorted(self.acknowledged)]
 
 
 class Senders:
