@@ -84,3 +84,22 @@ def test_a_foreign_certificate_plain_dicom_and_old_tls_are_refused(hospital, tmp
     with socket.create_connection(("127.0.0.1", door.port)) as plain, pytest.raises(OSError, match=r"(?i)handshake"):
         context.wrap_socket(plain)
     assert len(door.received()) == before
+
+
+def trickle(peer: socket.socket, data: bytes) -> None:
+    """Send a byte every quarter second, until the door has had enough: ConnectionError."""
+    peer.settimeout(0.25)
+    for at in range(len(data)):
+        peer.sendall(data[at : at + 1])
+        try:
+            if not peer.recv(1):
+                raise ConnectionResetError
+        except TimeoutError:
+            continue
+
+
+def test_a_stranger_that_never_ends_its_handshake_is_dropped(hospital) -> None:
+    door = hospital[0]
+    hello = bytes((22, 3, 1, 2, 0)) + bytes(40)  # the beginning of a TLS record of 512 bytes
+    with socket.create_connection(("127.0.0.1", door.port)) as peer, pytest.raises(ConnectionError):
+        trickle(peer, hello)

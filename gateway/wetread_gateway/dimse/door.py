@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wetread_gateway.audit import AuditEvent
@@ -31,6 +32,13 @@ _BACKLOG = 128
 _STRANGERS = 64  # connections that are no association yet; the oldest makes room for the next
 _SEND_BUFFER_BYTES = 65536  # our answers are short
 _LOOK_S = 0.25
+_MOMENT_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class _Stranger:
+    connection: socket.socket
+    since: float
 
 
 class Door:
@@ -44,7 +52,7 @@ class Door:
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._open: dict[str, bool] = {}  # association -> STAT
-        self._strangers: dict[int, socket.socket] = {}  # by thread, the oldest first
+        self._strangers: dict[int, _Stranger] = {}  # by thread, the oldest first
         self._threads: set[threading.Thread] = set()
         self._waker = os.eventfd(0, os.EFD_CLOEXEC)
         family = socket.AF_INET6 if ":" in dicom.host else socket.AF_INET
@@ -68,6 +76,7 @@ class Door:
             while not self._context.stop.is_set():
                 if select.select([self._listener], [], [], _LOOK_S)[0]:
                     self._accept()
+                self._expire()
         finally:
             self._listener.close()
             os.eventfd_write(self._waker, 1)
@@ -77,7 +86,8 @@ class Door:
     def _accept(self) -> None:
         try:
             connection, address = self._listener.accept()
-        except OSError:  # it was gone before we looked, or no file is free: the next look is in a moment
+        except OSError:  # it was gone before we looked, or no file is free: others must end first
+            self._context.stop.wait(_MOMENT_S)
             return
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -85,17 +95,24 @@ class Door:
         number = next(self._numbers)
         with self._lock:
             if len(self._strangers) >= _STRANGERS:
-                _shut(self._strangers.pop(next(iter(self._strangers))))
-            self._strangers[number] = connection
+                _shut(self._strangers.pop(next(iter(self._strangers))).connection)
+            self._strangers[number] = _Stranger(connection, time.monotonic())
             thread = threading.Thread(
                 target=self._serve_one, args=(number, connection, address[0]), name=f"association-{number}", daemon=True
             )
             self._threads.add(thread)
         thread.start()
 
+    def _expire(self) -> None:
+        """End what is no association after twice its time: each wait is bounded, a trickle of bytes has many."""
+        oldest = time.monotonic() - 2 * self._context.settings.dicom.artim_s
+        with self._lock:
+            for number in [number for number, stranger in self._strangers.items() if stranger.since < oldest]:
+                _shut(self._strangers.pop(number).connection)
+
     def _serve_one(self, number: int, connection: socket.socket, address: str) -> None:
         try:
-            secured = self._secured(connection)
+            secured = self._secured(number, connection)
             if secured is not None:
                 self._speak(number, Wire(secured, self._context.settings.dicom), address)
         except Exception:
@@ -107,17 +124,28 @@ class Door:
                 self._strangers.pop(number, None)
                 self._threads.discard(threading.current_thread())
 
-    def _secured(self, connection: socket.socket) -> socket.socket | None:
+    def _secured(self, number: int, connection: socket.socket) -> socket.socket | None:
         dicom = self._context.settings.dicom
         if dicom.tls is None:
             return connection
         try:
             connection.settimeout(dicom.artim_s)
-            return self._tls.context(dicom.tls).wrap_socket(connection, server_side=True)
+            context = self._tls.context(dicom.tls)
+            secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        except OSError as error:
+            LOG.error("the files of [dicom.tls] cannot be used: %s", error)
+            return None
+        with self._lock:
+            if number in self._strangers:
+                self._strangers[number] = _Stranger(secured, self._strangers[number].since)
+        try:
+            secured.do_handshake()
         except OSError as error:  # ssl.SSLError is one
             reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
             LOG.warning("no TLS with a peer: %s", reason or error)
+            secured.close()
             return None
+        return secured
 
     def _speak(self, number: int, wire: Wire, address: str) -> None:
         try:
@@ -190,8 +218,8 @@ class Door:
         until = time.monotonic() + self._context.settings.gateway.drain_s
         with self._lock:
             threads = list(self._threads)
-            for connection in self._strangers.values():
-                _shut(connection)
+            for stranger in self._strangers.values():
+                _shut(stranger.connection)
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
 
@@ -199,6 +227,7 @@ class Door:
 def _shut(connection: socket.socket) -> None:
     """End a connection under another thread, which then sees its end."""
     try:
-        connection.shutdown(socket.SHUT_RDWR)
+        # Past TLS, which would say goodbye first, on an object that the other thread is using.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
     except OSError:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import heapq
 import itertools
@@ -187,7 +188,9 @@ class Spool:
 
     def opened(self, association: str, calling_ae: str) -> None:
         """Note an open association; `association` is its id, `SLOT.` and what makes it unique."""
-        (self.associations / _note(association, calling_ae)).touch()
+        # On a full disk too there are associations, to be told so.
+        with contextlib.suppress(OSError):
+            (self.associations / _note(association, calling_ae)).touch()
 
     def closed(self, association: str, calling_ae: str) -> None:
         """Take the note away."""
