@@ -180,6 +180,9 @@ class UpperLayer:
                 contexts[result.context_id] = Context(
                     result.context_id, abstract_syntax, str(result.transfer_syntax[0])
                 )
+        if not contexts:  # no store at all behind this address: no object's fault
+            self.abort()
+            raise Unreachable("the association takes none of our objects")
         return contexts
 
     def _cut(self, context: Context, data: bytes | memoryview, control: int) -> Iterator[bytes | memoryview]:
