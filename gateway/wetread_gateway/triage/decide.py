@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, or_, select
 
 from wetread_gateway.rules import match
 from wetread_gateway.state.tables import INSTANCES, OBJECTS, InstanceState
@@ -17,7 +17,7 @@ from wetread_gateway.triage.twins import Known, Likeness
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Row
+    from sqlalchemy import BindParameter, Row
     from sqlalchemy.engine import Connection
 
     from wetread_gateway.context import Context
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 MOST_TWINS = 256
 """Twins that may wait for a comparison at once; more stay in `received`, unlooked at."""
+# Made once: a batch is often one instance, and then making a statement costs as much as asking it.
+_UIDS: BindParameter[list[str]] = bindparam("uids", expanding=True)
+_KNOWN = (
+    select(INSTANCES)
+    .where(or_(INSTANCES.c.arrival.in_(bindparam("names", expanding=True)), INSTANCES.c.sop_uid.in_(_UIDS)))
+    .order_by(INSTANCES.c.id.desc())
+)
+_OURS = select(OBJECTS.c.sop_uid).where(OBJECTS.c.sop_uid.in_(_UIDS))
 _HELD = (InstanceState.SORTED, InstanceState.PURGED)
 
 
@@ -46,12 +54,12 @@ def look_up(connection: Connection, items: Sequence[Arrived]) -> Seen:
     """Ask the state store about a batch."""
     uids = [item.sop_uid for item in items if item.sighting]
     seen = Seen()
-    query = select(INSTANCES).where(INSTANCES.c.arrival.in_([item.name for item in items]))
-    seen.done = {row.arrival: row for row in connection.execute(query)}
-    query = select(INSTANCES).where(INSTANCES.c.sop_uid.in_(uids)).order_by(INSTANCES.c.id.desc())
-    for row in connection.execute(query):
+    names = {item.name for item in items}
+    for row in connection.execute(_KNOWN, {"names": list(names), "uids": uids}):
+        if row.arrival in names:
+            seen.done[row.arrival] = row
         seen.by_uid.setdefault(row.sop_uid, []).append(row)
-    seen.ours = set(connection.scalars(select(OBJECTS.c.sop_uid).where(OBJECTS.c.sop_uid.in_(uids))))
+    seen.ours = set(connection.scalars(_OURS, {"uids": uids}))
     return seen
 
 

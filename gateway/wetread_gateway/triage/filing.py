@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from wetread_gateway.audit import AuditEvent
 from wetread_gateway.state.tables import EVENTS, INSTANCES, SERIES, STUDIES, InstanceState
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from wetread_gateway.spool.spool import Spool
     from wetread_gateway.triage.placement import Placement
 
+_STUDIES = select(STUDIES.c.study_uid, STUDIES.c.arm, STUDIES.c.patient_digest).where(
+    STUDIES.c.study_uid.in_(bindparam("uids", expanding=True))
+)
 _SAID = {
     InstanceState.IGNORED: ("received", "not read: {}"),
     InstanceState.DUPLICATE: ("received", "the same instance again: {}"),
@@ -90,8 +93,7 @@ class Filing:
     def _arms(self, placements: Sequence[Placement]) -> dict[str, tuple[str, str]]:
         """Give arm and patient of each study; the arm is fixed here when this is its first instance."""
         first = {p.study_uid: p for p in reversed(placements) if p.item.sighting}
-        query = select(STUDIES.c.study_uid, STUDIES.c.arm, STUDIES.c.patient_digest)
-        found = self._connection.execute(query.where(STUDIES.c.study_uid.in_(first)))
+        found = self._connection.execute(_STUDIES, {"uids": list(first)})
         arms = {row.study_uid: (row.arm, row.patient_digest) for row in found}
         rows = []
         for uid, placement in first.items():

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import exists, insert, select, update
+from sqlalchemy import bindparam, exists, insert, select, update
 
 from wetread_gateway.state.tables import INSTANCES, SERIES, WORKS, InstanceState, WorkKind, WorkState
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Works that stand for a reading of their sources, or will.
 _READS = (WorkKind.READ, WorkKind.REUSE)
+_SAME = select(WORKS).where(WORKS.c.sources_digest.in_(bindparam("digests", expanding=True))).order_by(WORKS.c.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,7 @@ def make(connection: Connection, news: Sequence[NewWork], now: float, made: Made
         return
     before: dict[str, list[Row[Any]]] = {}
     digests = [new.sources_digest for new in news]
-    query = select(WORKS).where(WORKS.c.sources_digest.in_(digests)).order_by(WORKS.c.number)
-    for row in connection.execute(query):
+    for row in connection.execute(_SAME, {"digests": digests}):
         before.setdefault(row.sources_digest, []).append(row)
     rows = []
     for new, digest in zip(news, digests, strict=True):
