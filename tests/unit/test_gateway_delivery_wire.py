@@ -21,7 +21,7 @@ from wetread_gateway.delivery.ask import count_series
 from wetread_gateway.delivery.command import Element
 from wetread_gateway.delivery.dicom_out import DicomPeer
 from wetread_gateway.delivery.outgoing import read_outgoing
-from wetread_gateway.delivery.upper_layer import Address
+from wetread_gateway.delivery.request import Address
 from wetread_gateway.errors import Refused, TryAgain, Unreachable
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from wetread_gateway.delivery.association import PLAIN, Association
 from wetread_gateway.delivery.outlet import NotOffered
-from wetread_gateway.delivery.upper_layer import Address
+from wetread_gateway.delivery.request import Address
 from wetread_gateway.errors import NotDelivered, TryAgain
 
 if TYPE_CHECKING:

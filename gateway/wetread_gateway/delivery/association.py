@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from wetread_gateway.delivery.upper_layer import Address, Context
+    from wetread_gateway.delivery.request import Address
+    from wetread_gateway.delivery.upper_layer import Context
 
     OnReport = Callable[[Dataset], object]
 

@@ -25,8 +25,9 @@ from wetread_gateway.delivery import commitment, statuses
 from wetread_gateway.delivery.ask import STUDY_ROOT_FIND, find
 from wetread_gateway.delivery.association import PLAIN, Association
 from wetread_gateway.delivery.outlet import NotOffered
+from wetread_gateway.delivery.request import Address
 from wetread_gateway.delivery.statuses import Verdict
-from wetread_gateway.delivery.upper_layer import Address, Dropped
+from wetread_gateway.delivery.upper_layer import Dropped
 from wetread_gateway.errors import Refused, TryAgain
 
 if TYPE_CHECKING:

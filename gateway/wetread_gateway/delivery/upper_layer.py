@@ -14,29 +14,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydicom.uid import UID
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-)
-from pynetdicom.presentation import PresentationContext
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ
 
 from wetread_gateway.delivery.command import NO_DATA_SET, Element, decode, number
+from wetread_gateway.delivery.request import Address, encode_request
 from wetread_gateway.delivery.statuses import REJECTIONS
 from wetread_gateway.delivery.tls import client_context
 from wetread_gateway.errors import TryAgain, Unreachable
-from wetread_gateway.spool.meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from wetread_gateway.config.settings import Tls
-
-APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 A.2.1
-OUR_MAX_PDU = 65536
 LONGEST_PDU = 1 << 20  # bytes; more than any peer may send us
 LONGEST_MESSAGE = 64 << 20  # bytes; a commitment report of 100,000 instances is a third of it
 UNLIMITED_PDU = 131072  # what is sent to a peer that sets no limit
@@ -54,19 +42,6 @@ _IS_COMMAND, _IS_LAST = 0x01, 0x02  # message control header, PS3.8 E.2
 
 class Dropped(TryAgain):
     """The association ended under us: closed, aborted or released by the peer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An AE to call, and as whom. `timeout_s`: of connecting, and of each answer."""
-
-    ae_title: str
-    host: str
-    port: int
-    calling_ae: str
-    timeout_s: float = 30.0
-    tls: Tls | None = None
-    wants_tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +127,7 @@ class UpperLayer:
             self._socket.close()
 
     def _negotiate(self, address: Address, proposals: Sequence[tuple[str, tuple[str, ...]]]) -> dict[int, Context]:
-        self._write(_request(address, proposals))
+        self._write(encode_request(address, proposals))
         try:
             kind, body = self._pdu(time.monotonic() + self._timeout_s)
         except TryAgain as error:
@@ -262,30 +237,6 @@ def _connect(address: Address) -> socket.socket:
     except OSError as error:
         plain.close()
         raise Unreachable(f"no TLS: {_words(error)}") from error
-
-
-def _request(address: Address, proposals: Sequence[tuple[str, tuple[str, ...]]]) -> bytes:
-    request = A_ASSOCIATE()
-    request.application_context_name = UID(APPLICATION_CONTEXT)
-    request.calling_ae_title, request.called_ae_title = address.calling_ae, address.ae_title
-    longest, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    version = ImplementationVersionNameNotification()
-    longest.maximum_length_received = OUR_MAX_PDU
-    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    request.user_information = [longest, implementation, version]
-    contexts = []
-    for position, (abstract_syntax, transfer_syntaxes) in enumerate(proposals):
-        context = PresentationContext()
-        context.context_id = 2 * position + 1
-        context.abstract_syntax = UID(abstract_syntax)
-        context.transfer_syntax = [UID(syntax) for syntax in transfer_syntaxes]
-        contexts.append(context)
-    request.presentation_context_definition_list = contexts
-    pdu = A_ASSOCIATE_RQ()
-    pdu.from_primitive(request)
-    encoded: bytes = pdu.encode()
-    return encoded
 
 
 def _has_data_set(command: bytes) -> bool:
