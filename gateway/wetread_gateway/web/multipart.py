@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_PARTS = 20_000
 """Parts of one request: every one has a line in the answer, which is held in memory."""
-_LONGEST_BOUNDARY = 70  # RFC 2046, 5.1.1
+_LONGEST_BOUNDARY = 200  # RFC 2046, 5.1.1 has 70, Orthanc sends 73
 _MOST_HEADERS = 16
 _LONGEST_HEADER = 4096
 _INSTANCE_TYPES = ("application/dicom", "application/octet-stream", "")
@@ -64,7 +64,7 @@ class ContentType:
             wanted = "multipart/related; type=application/dicom"
             raise Refusal(415, f"send {wanted}{', multipart/form-data' if form else ''} or application/dicom")
         if not 0 < len(self.boundary) <= _LONGEST_BOUNDARY:
-            raise Refusal(400, "Content-Type has no boundary of 1 to 70 characters")
+            raise Refusal(400, f"Content-Type has no boundary of 1 to {_LONGEST_BOUNDARY} characters")
         return Parts(self.boundary, receiver)
 
 

@@ -17,6 +17,7 @@ import uvicorn
 
 from wetread_gateway.config.consistency import is_loopback
 from wetread_gateway.errors import ConfigError
+from wetread_gateway.web.access import Tokens
 from wetread_gateway.web.app import make_app
 from wetread_gateway.web.guarded import GuardedProtocol
 
@@ -69,6 +70,8 @@ def check_door(http: Http) -> ssl.SSLContext | None:
                 f"http.host {http.host} is open to everybody who speaks TLS: "
                 "add authorities to [http.tls], or token_file"
             )
+    if http.token_file is not None:
+        Tokens(http.token_file)
     return None if http.tls is None else _tls(http.tls)
 
 
