@@ -151,6 +151,7 @@ def test_real_films_give_valid_objects(name, reporter, data_folder, tmp_path):
             assert errors(tool("dciodvfy", file)) == []
 
 
+@pytest.mark.data
 def test_a_real_series_gives_a_valid_report(reporter, data_folder, tmp_path):
     files = sorted((data_folder / "dicom" / "ct_chest").glob("*.dcm"))[:20]
     sources = [Source.of_file(file) for file in files]
