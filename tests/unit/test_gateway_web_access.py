@@ -110,6 +110,22 @@ def test_a_client_certificate_is_demanded_and_names_the_actor(tmp_path, certific
             ancient.get(f"{door.url}/readyz")
 
 
+def test_a_renewed_certificate_is_shown_to_the_next_client(tmp_path, certificates, tokens):
+    server = certificates["server"]
+    context = make_context(settings_for(tmp_path, token_file=tokens, tls=HttpTls(server[2], server[3])))
+    door = stage.open_door(context)
+    first = ssl.get_server_certificate(("127.0.0.1", door.port))
+    make_certificate(server[2].parent, "server", certificates["authority"])
+    door.renew()
+    assert ssl.get_server_certificate(("127.0.0.1", door.port)) == server[2].read_text() != first
+    server[2].write_text("half a file")
+    door.renew()
+    assert ssl.get_server_certificate(("127.0.0.1", door.port)) != first
+    door.close(wait=True)
+    context.store.close()
+    context.audit.close()
+
+
 def test_without_a_token_nothing_but_health_is_answered(tmp_path, tokens):
     with open_door(settings_for(tmp_path, token_file=tokens)) as door:
         assert door.client.get("/healthz").status_code == 200

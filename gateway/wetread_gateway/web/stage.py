@@ -41,6 +41,7 @@ def run(context: Context) -> None:
         while not context.stop.wait(_POLL_S):
             if door is not None:
                 door.check()
+                door.renew()
             if context.settings.http != http:
                 http = context.settings.http
                 door = _reopened(context, door)
@@ -135,6 +136,8 @@ class OpenDoor:
                 timeout_graceful_shutdown=math.ceil(context.settings.gateway.drain_s),
             )
         )
+        self._tls, self._files = tls, http.tls
+        self._stamp = self._look()
         self.port: int = listener.getsockname()[1]
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, args=(listener,), name=f"http {self.port}", daemon=True)
@@ -148,6 +151,21 @@ class OpenDoor:
         """RuntimeError when the door has fallen shut by itself: the supervisor starts the process anew."""
         if not self._thread.is_alive():
             raise RuntimeError("the HTTP door has ended") from self._failure
+
+    def renew(self) -> None:
+        """Take up a certificate that was renewed in its place; open connections keep the old one."""
+        stamp = self._look()
+        if self._tls is None or self._files is None or stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._tls.load_cert_chain(self._files.certificate, self._files.key)
+        except (OSError, ssl.SSLError) as error:  # half of the pair is there yet: the other half changes the stamp
+            LOG.error("the changed certificate of the HTTP door is not taken up: %s", error)
+
+    def _look(self) -> list[int]:
+        files = [] if self._files is None else [self._files.certificate, self._files.key]
+        return [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
 
     def close(self, *, wait: bool) -> None:
         """Take no more connections; `wait`: until the requests under way have ended, `drain_s` at most."""
