@@ -102,9 +102,7 @@ class Confirmer:
         try:
             if by_commitment:
                 why = self._request_commitment(by_commitment)
-            for parcel in found:
-                if why or parcel not in by_commitment:
-                    self._inquire(parcel, why or self._why(parcel))
+            self._inquire_all([(one, why or self._why(one)) for one in found if why or one not in by_commitment])
         except Unreachable as error:
             self._breaker.failed(unreachable=True, after_s=error.after_s)
         except TryAgain as error:
@@ -140,8 +138,22 @@ class Confirmer:
             raise
         return ""
 
-    def _inquire(self, parcel: Parcel, why: str) -> None:
-        """Ask by each way that there is, the first that is offered counts; else the peer's Success is all there is."""
+    def _inquire_all(self, parcels: Sequence[tuple[Parcel, str]]) -> None:
+        """Ask for each, and write down together what is held: one fsync for all."""
+        held: dict[tuple[str, str], list[Parcel]] = {}
+        try:
+            for parcel, why in parcels:
+                if answer := self._inquire(parcel, why):
+                    held.setdefault(answer, []).append(parcel)
+        finally:
+            for (way, why), confirmed in held.items():
+                self._delivered(confirmed, way, why)
+
+    def _inquire(self, parcel: Parcel, why: str) -> tuple[str, str] | None:
+        """Ask by each way that there is, the first that is offered counts; else the peer's Success is all there is.
+
+        Gives the way that named every object, and why it was not asked as configured; None when it is asked again.
+        """
         references = self._references([parcel])
         for way, inquiry in self._inquiries.items():
             try:
@@ -152,14 +164,13 @@ class Confirmer:
             except TryAgain as error:
                 self._postpone(parcel, str(error), error.after_s)
                 raise
-            self._take_answer(parcel, way, why, missing=set(parcel.objects) - named)
-            return
-        self._delivered([parcel], "status", why)
+            missing = set(parcel.objects) - named
+            if missing:
+                self._take_denial(parcel, way, missing)
+            return None if missing else (way, why)
+        return "status", why
 
-    def _take_answer(self, parcel: Parcel, way: str, why: str, missing: set[str]) -> None:
-        if not missing:
-            self._delivered([parcel], way, why)
-            return
+    def _take_denial(self, parcel: Parcel, way: str, missing: set[str]) -> None:
         reason = f"it does not name {len(missing)} of {len(parcel.objects)} objects when asked by {way}"
         if (parcel.attempts + 1) % UNNAMED == 0:
             self._send_again(parcel, reason)
