@@ -59,6 +59,16 @@ def test_nothing_leaves_before_its_work_is_over(site, janitor, state):
     assert len(site.instances()) == 1
 
 
+def test_a_study_stays_whole_while_any_of_its_work_goes_on(site, janitor):
+    names = [site.arrive(instance(uid)) for uid in ("1.2.1", "1.2.2")]
+    site.settle()
+    finish(site)
+    site.change(WORKS, 2, state="leased")
+    site.now += 100 * DAY
+    assert janitor.purge() == 0
+    assert site.files("studies") == sorted(names)
+
+
 def test_what_a_destination_never_took_stays(site, janitor):
     name = site.arrive(instance())
     site.settle()
