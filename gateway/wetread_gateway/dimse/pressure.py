@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from wetread_gateway.priority import Priority
-from wetread_gateway.state.tables import WORKS, WorkState
+from wetread_gateway.pressure import oldest_waiting_s
 
 if TYPE_CHECKING:
     from wetread_gateway.context import Context
-    from wetread_gateway.state.store import StateStore
 
 LOG = logging.getLogger(__name__)
 EVERY_S = 1.0
-
-
-def oldest_waiting_s(store: StateStore) -> float:
-    """Give the age of the oldest work, STAT aside, that has not been read; 0 when there is none."""
-    query = select(func.min(WORKS.c.created_at)).where(
-        WORKS.c.state.in_((WorkState.WAITING, WorkState.LEASED)), WORKS.c.priority != Priority.STAT
-    )
-    with store.read() as connection:
-        oldest = connection.execute(query).scalar()
-    return 0.0 if oldest is None else time.time() - float(oldest)
 
 
 class Pressure:
@@ -46,7 +32,7 @@ class Pressure:
         """Look until the process stops."""
         while not self._context.stop.is_set():
             try:
-                self.age_s = oldest_waiting_s(self._context.store)
+                self.age_s = oldest_waiting_s(self._context)
             except SQLAlchemyError:
                 # The store is away: what comes in is safe in the spool all the same.
                 LOG.warning("the age of the queue is not known", exc_info=True)

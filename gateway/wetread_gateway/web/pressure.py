@@ -7,11 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
-
 from wetread_gateway.errors import DiskFull
-from wetread_gateway.priority import Priority
-from wetread_gateway.state.tables import WORKS, WorkKind, WorkState
+from wetread_gateway.pressure import oldest_waiting_s
 from wetread_gateway.web.problems import Refusal
 
 if TYPE_CHECKING:
@@ -30,18 +27,10 @@ class Pressure:
         self._age_s = 0.0
 
     def age_s(self) -> float:
-        """Give the age of the oldest routine work that waits for a reader."""
+        """Give the age of the oldest routine work that waits."""
         with self._lock:
             if time.monotonic() - self._looked_at > _REMEMBER_S:
-                with self._context.store.read() as connection:
-                    since = connection.execute(
-                        select(func.min(WORKS.c.created_at)).where(
-                            WORKS.c.state == WorkState.WAITING,
-                            WORKS.c.kind == WorkKind.READ,
-                            WORKS.c.priority == Priority.ROUTINE,
-                        )
-                    ).scalar()
-                self._age_s = 0.0 if since is None else max(0.0, time.time() - since)
+                self._age_s = oldest_waiting_s(self._context)
                 self._looked_at = time.monotonic()
             return self._age_s
 

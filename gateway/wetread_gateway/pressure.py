@@ -1,0 +1,41 @@
+"""How far behind the gateway is: the age of the oldest routine work, by which the doors tell an overload."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from wetread_gateway.priority import Priority
+from wetread_gateway.state.tables import WORKS, WorkKind, WorkState
+
+if TYPE_CHECKING:
+    from wetread_gateway.context import Context
+
+_ROUTINE = "1-"  # how the spool's names begin, but for STAT
+_NS = 1_000_000_000
+
+
+def oldest_waiting_s(context: Context) -> float:
+    """Give the age of the oldest thing, STAT aside, that waits to be sorted or to be read; 0 when nothing does.
+
+    Work that has been put off (its server is away, its film is suspected) does not count: refusing others would not
+    bring it forward.
+    """
+    now = time.time()
+    query = select(func.min(WORKS.c.created_at)).where(
+        WORKS.c.state == WorkState.WAITING,
+        WORKS.c.kind == WorkKind.READ,
+        WORKS.c.priority != Priority.STAT,
+        WORKS.c.not_before == 0.0,
+    )
+    with context.store.read() as connection:
+        waiting = connection.execute(query).scalar()
+    with os.scandir(context.spool.received) as entries:
+        unsorted = min((entry.name for entry in entries if entry.name.startswith(_ROUTINE)), default=None)
+    since = [] if waiting is None else [float(waiting)]
+    if unsorted is not None:
+        since.append(int(unsorted.split("-")[1]) / _NS)
+    return max(0.0, now - min(since, default=now))
