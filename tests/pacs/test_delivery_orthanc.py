@@ -3,12 +3,21 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
-from outbox import Outbox, await_true, configure
-from pydicom.uid import Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage
+from outbox import Outbox, await_true, configure, result
+from pydicom import dcmread
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    CTImageStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+)
 from wetread_bench.orthanc import Modality, Orthanc, free_port, missing, storescp
+from wetread_gateway.config.settings import Dicom, Peer
+from wetread_gateway.delivery.ask import count_series
 from wetread_gateway.dimse import stage as dicom_door
 from wetread_gateway.priority import Priority
 from wetread_gateway.state.tables import DeliveryState, WorkState
@@ -87,6 +96,19 @@ def test_stow_stores_and_qido_names_every_object(orthanc, tmp_path: Path) -> Non
         row = outbox.await_delivery(outbox.add_result("pacs", classes=ALL), DeliveryState.DELIVERED)
     assert row.confirmed_by == "qido"
     assert all(orthanc.find(uid) for uid in row.objects)
+
+
+def test_a_source_says_how_many_images_its_series_has(orthanc) -> None:
+    for number in range(3):
+        file = result(f"1.2.826.0.1.{number}", "1.2.826.0.2", CTImageStorage)
+        dataset = dcmread(BytesIO(file))
+        dataset.SeriesInstanceUID = "1.2.826.0.3"
+        buffer = BytesIO()
+        dataset.save_as(buffer)
+        orthanc.post("/instances", buffer.getvalue())
+    source = Peer(orthanc.ae_title, orthanc.host, orthanc.dicom_port)
+    assert count_series(source, Dicom(), "1.2.826.0.2", "1.2.826.0.3") == 3
+    assert count_series(source, Dicom(), "1.2.826.0.2", "1.2.826.0.4") is None
 
 
 def test_a_bearer_token_is_shown_and_a_wrong_one_is_no_objects_fault(tmp_path: Path) -> None:
