@@ -39,6 +39,7 @@ def test_a_good_film_needs_no_repair(tmp_path):
         ("PatientAge", "3Y", "003Y"),
         ("StudyDescription", "two\\values", "two/values"),
         ("StudyID", "with\rbreak", "with break"),
+        ("PatientName", "Doe^Jane\\Roe^Ann", "Doe^Jane/Roe^Ann"),
     ],
 )
 def test_a_wrong_value_is_mended_and_named(keyword, written, expected, tmp_path):
