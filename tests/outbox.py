@@ -14,7 +14,7 @@ from sqlalchemy import insert, select
 from wetread_gateway.delivery.stage import run
 from wetread_gateway.priority import Priority
 from wetread_gateway.results.uids import series_uid, uid_of
-from wetread_gateway.state.tables import DELIVERIES, OBJECTS, DeliveryState, WorkState
+from wetread_gateway.state.tables import DELIVERIES, OBJECTS, WORKS, DeliveryState, WorkState
 from works import Works
 
 if TYPE_CHECKING:
@@ -94,6 +94,12 @@ class Outbox(Works):
         """Wait until a delivery is in a state; its row."""
         await_true(lambda: self.delivery(work, destination).state == state, lambda: self.delivery(work, destination))
         return self.delivery(work, destination)
+
+    def finished(self, works: list[int]) -> int:
+        """How many of the works are finished."""
+        query = select(WORKS.c.id).where(WORKS.c.id.in_(works), WORKS.c.state == WorkState.FINISHED)
+        with self.context.store.read() as connection:
+            return len(connection.execute(query).all())
 
     @contextmanager
     def delivering(self) -> Iterator[None]:
