@@ -13,7 +13,7 @@ from wetread_gateway.metrics import timed
 from wetread_gateway.report_queue import Report, bury, excuse, record, settle, take
 from wetread_gateway.results.order import ObjectKind, ObjectReference, ReportOrder, Source
 from wetread_gateway.results.reporter import Reporter
-from wetread_gateway.state.tables import INSTANCES, OBJECTS, WorkKind
+from wetread_gateway.state.tables import INSTANCES, OBJECTS, WORKS, WorkKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,11 +161,18 @@ def _files(context: Context, work: AnyRow) -> list[Path]:
 
 
 def _predecessors(context: Context, work: AnyRow) -> tuple[ObjectReference, ...]:
-    """Give the objects of what this work follows; none when they were of a reading that was never reported."""
+    """Give the objects of what this work follows; none when they were never made, or are another patient's.
+
+    A report of one patient must not name another's: after a correction the withdrawal alone follows the old report.
+    """
     if work.predecessor is None:
         return ()
     with context.store.read() as connection:
-        rows = connection.execute(select(OBJECTS).where(OBJECTS.c.work_id == work.predecessor)).all()
+        rows = connection.execute(
+            select(OBJECTS)
+            .join(WORKS, WORKS.c.id == OBJECTS.c.work_id)
+            .where(OBJECTS.c.work_id == work.predecessor, WORKS.c.patient_digest == work.patient_digest)
+        ).all()
     return tuple(
         ObjectReference(row.sop_class, row.sop_uid, row.study_uid, ObjectKind(row.kind))
         for row in rows

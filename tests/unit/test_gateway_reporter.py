@@ -175,7 +175,15 @@ def test_a_correction_reuses_the_reading_and_the_old_report_is_withdrawn(works):
     old = add(works)
     ReporterStage(works.context).step()
     sop = f"{works.row(old).study_uid}.0"
-    new = add(works, state=WorkState.WAITING, kind=WorkKind.REUSE, predecessor=old, number=2, sop=sop)
+    new = add(
+        works,
+        state=WorkState.WAITING,
+        kind=WorkKind.REUSE,
+        predecessor=old,
+        number=2,
+        sop=sop,
+        patient_digest="another",
+    )
     gone = works.add(b"", state=WorkState.WAITING, kind=WorkKind.WITHDRAW, predecessor=old, number=2)
     with works.context.store.write() as connection:  # a withdrawal stands in the old study, over the old sources
         kept = {name: getattr(works.row(old), name) for name in ("study_uid", "sources", "sources_digest")}
@@ -184,10 +192,10 @@ def test_a_correction_reuses_the_reading_and_the_old_report_is_withdrawn(works):
     assert works.readings()[new].findings == works.readings()[old].findings
     sr = {w: next(row for row in rows(works, OBJECTS, w) if row.kind.startswith("sr")) for w in (old, new, gone)}
     told = {w: pydicom.dcmread(works.context.spool.root / row.path) for w, row in sr.items()}
-    for work in (new, gone):
-        (before,) = told[work].PredecessorDocumentsSequence
-        named = before.ReferencedSeriesSequence[0].ReferencedSOPSequence
-        assert sr[old].sop_uid in [item.ReferencedSOPInstanceUID for item in named]
+    (before,) = told[gone].PredecessorDocumentsSequence
+    named = before.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert sr[old].sop_uid in [item.ReferencedSOPInstanceUID for item in named]
+    assert "PredecessorDocumentsSequence" not in told[new]  # it is another patient's
     assert told[gone].StudyInstanceUID == told[old].StudyInstanceUID != told[new].StudyInstanceUID
     assert {row.kind for row in rows(works, OBJECTS, gone)} == {"sr-comprehensive-3d", "key-objects"}
 

@@ -14,8 +14,8 @@ from wetread_gateway.delivery.ask import STUDY_ROOT_FIND
 from wetread_gateway.delivery.association import PLAIN
 from wetread_gateway.delivery.commitment import PUSH_MODEL
 from wetread_gateway.delivery.dicom_out import DOCUMENTS, ENCODED, IMAGES, PROPOSALS
-from wetread_gateway.delivery.statuses import Remedy, Verdict
 from wetread_gateway.delivery.request import OUR_MAX_PDU
+from wetread_gateway.delivery.statuses import Remedy, Verdict
 from wetread_gateway.dimse.negotiation import is_storage
 from wetread_gateway.dimse.status import VERIFICATION as VERIFICATION_CLASS
 from wetread_gateway.dimse.status import Status
