@@ -88,4 +88,3 @@ class TestDeadLetter:
         table = operate.queue(works.context)[0]
         stages, counts = (list(column.cells) for column in table.columns[:2])
         assert counts[stages.index("waits for a reader")] == "3"
-        )
