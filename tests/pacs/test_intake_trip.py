@@ -1,11 +1,11 @@
-"""The bench of the whole trip from end to end, too short to mean anything."""
+"""The bench of the door and the whole trip from end to end, too short to mean anything."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from wetread_bench.intake import IntakePlan, bench_trip, trip_document
+from wetread_bench.intake import IntakePlan, bench_intake, intake_document
 from wetread_bench.orthanc import missing
 
 pytestmark = [
@@ -25,20 +25,21 @@ PLAN = IntakePlan(
     sustained_rate=5.0,
     probe_rates=(5.0,),
     films=2,
+    door_instances=40,
 )
 
 
 def test_a_short_run_measures_the_whole_trip_and_accounts_for_it(tmp_path: Path) -> None:
     lines: list[str] = []
-    result = bench_trip(CHECKOUT, tmp_path, PLAN, lines.append)
+    result = bench_intake(CHECKOUT, tmp_path, PLAN, lines.append)
     shown = "\n".join(lines)
     assert result.is_whole, shown
     assert (result.latency.films, result.sustained.films) == (8, 20), shown
-    document = trip_document(CHECKOUT, PLAN, result, "test")
+    document = intake_document(CHECKOUT, PLAN, result, "test")
     assert not document.complete
     assert set(document.figures) == {
         "film_to_sr_p50_ms", "film_to_sr_p99_ms", "films_to_sr_per_s", "sr_build_ms", "trip_over_straight_to_pacs",
-        "stat_p99_over_unloaded_at_500",
+        "stat_p99_over_unloaded_at_500", "instances_per_s", "fsync_ms", "door_over_naive",
     }  # fmt: skip
     assert min(document.figures.values()) > 0, shown
     cpu = result.sustained.accounts["cpu_ms_per_film"]

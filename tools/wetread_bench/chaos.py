@@ -170,7 +170,9 @@ class _Run:
             told = subprocess.run(command, capture_output=True, text=True, check=False)
             self._tell(f"film {number} ({by_number[number].kind}):\n{told.stdout}{told.stderr}")
         if wrong or outcome.figures["duplicate_srs"]:
-            shutil.copyfile(hospital.gateway.log, self._checkout / "build" / "bench" / "chaos-gateway.log")
+            kept = self._checkout / "build" / "bench" / "chaos-gateway.log"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(hospital.gateway.log, kept)
 
 
 def bench_chaos(
@@ -184,13 +186,13 @@ def bench_chaos(
     measurements: dict[str, object] = {
         "seconds": round(took, 1),
         "films_per_s": round(plan.instances / took, 2),
-        "faults": dict(faults.done),
+        "faults": {str(fault): times for fault, times in faults.done.items()},
         "killed": dict(faults.victims.most_common()),
         "restarted": dict(services.restarts),
         "sent": sum(run.ledger.acknowledged.values()),
         "answers_other_than_success": dict(run.ledger.answers.most_common()),
         "films_not_as_they_should_be": {
-            name: list(numbers) for name, numbers in asdict(outcome).items() if name != "figures"
+            name: list(numbers) for name, numbers in asdict(outcome).items() if name != "figures" and numbers
         },
     }
     full_disk = faults.done[Fault.DISK] > 0

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wetread_bench.chaos_films import Kind
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
@@ -96,8 +98,8 @@ def judge(acknowledged: Sequence[Planned], held: Holdings, dead: Iterable[str]) 
     read = {source for report in held.reports if not report.is_refusal for source in report.sources}
     refused = {source for report in held.reports if report.is_refusal for source in report.sources}
     buried = set(dead)
-    good = [film for film in acknowledged if film.kind == "readable"]
-    bad = [film for film in acknowledged if film.kind != "readable"]
+    good = [film for film in acknowledged if film.kind is Kind.READABLE]
+    bad = [film for film in acknowledged if film.kind is not Kind.READABLE]
     is_read = {film.identity.number for film in acknowledged if film.identity.sop_uid in read}
     is_dead = {
         film.identity.number

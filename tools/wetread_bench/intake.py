@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
+import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,11 +19,12 @@ from wetread_bench.chaos_films import SIDE as SMALL_SIDE
 from wetread_bench.document import Document
 from wetread_bench.fresh_films import FilmTemplate, Identity
 from wetread_bench.hospital import GatewayPlan, Hospital
-from wetread_bench.inputs import BITS, COUNT, SIDE, prepare
+from wetread_bench.inputs import BITS, COUNT, SIDE, data_folder, prepare
+from wetread_bench.intake_door import DoorPlan, DoorResult, bench_door
 from wetread_bench.intake_report import report_build_ms
 from wetread_bench.intake_senders import Line
 from wetread_bench.intake_stat import StatResult, stat_under_overload
-from wetread_bench.intake_trip import Road, Trip, highest_sustained, straight_to_the_pacs
+from wetread_bench.intake_trip import DRAIN_S, Road, Trip, highest_sustained, straight_to_the_pacs
 from wetread_bench.intake_watch import StoredWatch
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
 LATENCY_RATE, SUSTAINED_RATE = 5.0, 25.0
-FULL_SECONDS = 120.0
+FULL_SECONDS, FULL_INSTANCES = 120.0, 2000
 PROBE_RATES = (25.0, 30.0, 35.0, 40.0, 50.0, 60.0)
 PROBE_STEP_DOWN = (20.0, 15.0, 10.0, 5.0)
 SMALL_RATE = 40.0
@@ -54,19 +56,22 @@ class IntakePlan:
     sustained_rate: float = SUSTAINED_RATE
     probe_rates: tuple[float, ...] = PROBE_RATES
     films: int = COUNT
+    door_instances: int = FULL_INSTANCES
     seed: int = 9
 
     @property
     def is_full(self) -> bool:
         """Whether a result of this plan may be published."""
         whole = self.latency_rate == LATENCY_RATE and self.sustained_rate >= SUSTAINED_RATE
-        return whole and self.seconds >= FULL_SECONDS and self.films == COUNT
+        long = self.seconds >= FULL_SECONDS and self.stat_seconds > 0 and self.door_instances >= FULL_INSTANCES
+        return whole and long and self.films == COUNT
 
 
 @dataclass(frozen=True, slots=True)
-class TripResult:
-    """What the whole-trip half found. `best`: the highest rate held for the full time; None: not even the first."""
+class IntakeResult:
+    """What the bench found. `best`: the highest rate held for the full time; None: none was held."""
 
+    door: DoorResult
     latency: Trip
     sustained: Trip
     best: Trip | None
@@ -81,7 +86,7 @@ class TripResult:
     def figures(self) -> dict[str, float]:
         """The numbers that a reader judges by."""
         per_s = self.best.films_per_s if self.best else 0.0
-        found = {
+        found = self.door.figures | {
             "film_to_sr_p50_ms": self.latency.report_p50_ms,
             "film_to_sr_p99_ms": self.latency.report_p99_ms,
             "films_to_sr_per_s": per_s,
@@ -94,8 +99,8 @@ class TripResult:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every film of the two main trips came back."""
-        return self.latency.is_whole and self.sustained.is_whole
+        """Whether the door took everything, and every film of the two main trips came back."""
+        return self.door.acknowledged == self.door.instances and self.latency.is_whole and self.sustained.is_whole
 
     @property
     def measurements(self) -> dict[str, object]:
@@ -106,12 +111,12 @@ class TripResult:
 
 
 class _Bench:
-    """The whole-trip half: one hospital, one trip after the other."""
+    """One hospital, one measurement after the other."""
 
     def __init__(self, checkout: Path, output: Path, plan: IntakePlan, tell: Callable[[str], None]) -> None:
         self._checkout, self._output, self._plan, self._tell = checkout, output, plan, tell
 
-    def run(self) -> TripResult:
+    def run(self) -> IntakeResult:
         plan = self._plan
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wetread-intake-")))
@@ -125,6 +130,7 @@ class _Bench:
             road = Road(hospital, watch, films, out, plan.seed)
             self._tell("warming up")
             road.travel(Line(plan.latency_rate, min(5.0, plan.seconds)))
+            door = self._door(hospital)
             latency = self._travel(road, plan.latency_rate, plan.seconds, 1)
             sustained = self._travel(road, plan.sustained_rate, plan.seconds, _BATCH)
             best, probes = self._highest(road, sustained)
@@ -137,9 +143,23 @@ class _Bench:
             build_ms = report_build_ms(hospital.triton.http_url, film, one.study_uid)
             self._tell("storescu straight to the PACS")
             straight = straight_to_the_pacs(hospital.pacs, films, out, plan.straight_seconds, plan.seed + 2, rate=200.0)
-            return TripResult(
-                latency, sustained, best, tuple(probes), round(straight, 1), small_per_s, stat, build_ms, inputs
+            return IntakeResult(
+                door, latency, sustained, best, tuple(probes), round(straight, 1), small_per_s, stat, build_ms, inputs
             )
+
+    def _door(self, hospital: Hospital) -> DoorResult:
+        """The door by itself, and until what came through it is sorted: no rule wants it."""
+        receivers = [pid for slot, pid in hospital.gateway.processes().items() if slot.startswith("receiver")]
+        plan, data = DoorPlan(self._plan.door_instances), data_folder(self._checkout)
+        found = bench_door(hospital.gateway.dicom_port, hospital.folder, plan, receivers, data)
+        self._tell(
+            f"door: {found.instances_per_s:.0f} instances/s of 512 KB over {plan.associations} associations, "
+            f"a plain SCP {found.naive_instances_per_s:.0f}/s, an fsync {found.fsync_ms:.2f} ms"
+        )
+        deadline = time.monotonic() + DRAIN_S
+        while any((hospital.gateway.state / "spool" / "received").iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)  # the folder is the queue
+        return found
 
     def _travel(self, road: Road, rate: float, seconds: float, batch: int) -> Trip:
         trip = road.travel(Line(rate, seconds, batch=batch))
@@ -223,8 +243,8 @@ def _aged(file: Path) -> FileDataset:
     return dataset
 
 
-def bench_trip(checkout: Path, output: Path, plan: IntakePlan, tell: Callable[[str], None]) -> TripResult:
-    """Measure the whole trip."""
+def bench_intake(checkout: Path, output: Path, plan: IntakePlan, tell: Callable[[str], None]) -> IntakeResult:
+    """Measure the door and the whole trip."""
     return _Bench(checkout, output, plan, tell).run()
 
 
@@ -234,13 +254,13 @@ RESOLUTION = (
 )
 
 
-def trip_document(checkout: Path, plan: IntakePlan, result: TripResult, command: str) -> Document:
-    """Write down the whole-trip half by itself."""
+def intake_document(checkout: Path, plan: IntakePlan, result: IntakeResult, command: str) -> Document:
+    """Write down what was found."""
     return Document.of(
         checkout,
         "intake",
         command,
-        complete=False,
+        complete=plan.is_full and result.is_whole and result.best is not None,
         inputs=result.inputs,
         settings=asdict(plan),
         measurements=result.measurements,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from wetread_embedded.config import find_checkout
 
-from wetread_bench.intake import FULL_SECONDS, PROBE_RATES, IntakePlan, bench_trip, trip_document
+from wetread_bench.intake import FULL_SECONDS, PROBE_RATES, IntakePlan, bench_intake, intake_document
 from wetread_bench.orthanc import missing
 
 
@@ -33,8 +33,8 @@ def intake(
     probes = tuple(sorted({rate, *PROBE_RATES}))
     plan = IntakePlan(seconds, min(20.0, seconds), stat_seconds, min(10.0, seconds), 5.0, rate, probes)
     checkout = find_checkout()
-    result = bench_trip(checkout, output.resolve(), plan, lambda line: console.print(line, style="dim", markup=False))
-    document = trip_document(checkout, plan, result, command)
+    result = bench_intake(checkout, output.resolve(), plan, lambda line: console.print(line, style="dim", markup=False))
+    document = intake_document(checkout, plan, result, command)
     table = Table("figure", title="intake")
     table.add_column("value", justify="right")
     for name, value in document.figures.items():
