@@ -15,7 +15,8 @@ from pydicom.uid import (
     KeyObjectSelectionDocumentStorage,
     SecondaryCaptureImageStorage,
 )
-from wetread_bench.orthanc import Modality, Orthanc, free_port, missing, storescp
+from wetread_bench.orthanc import Modality, Orthanc, missing
+from wetread_bench.servers import free_port, storescp
 from wetread_gateway.config.settings import Dicom, Peer
 from wetread_gateway.delivery.ask import count_series
 from wetread_gateway.dimse import stage as dicom_door

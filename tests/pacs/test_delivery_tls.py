@@ -11,7 +11,8 @@ import pytest
 from certificates import Authority, Pem
 from outbox import Outbox, await_true, configure
 from test_delivery_orthanc import ALL, dimse, door, stow
-from wetread_bench.orthanc import DicomTls, Modality, Orthanc, free_port, missing
+from wetread_bench.orthanc import DicomTls, Modality, Orthanc, missing
+from wetread_bench.servers import free_port
 from wetread_gateway.state.tables import DeliveryState
 
 if TYPE_CHECKING:

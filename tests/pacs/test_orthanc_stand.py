@@ -4,7 +4,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from wetread_bench.orthanc import Modality, NotStarted, Orthanc, missing, storescp
+from wetread_bench.orthanc import Modality, Orthanc, missing
+from wetread_bench.servers import NotStarted, storescp
 
 if TYPE_CHECKING:
     from pathlib import Path

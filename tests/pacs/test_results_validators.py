@@ -168,11 +168,11 @@ def test_a_real_series_gives_a_valid_report(reporter, data_folder, tmp_path):
 PIXELMED_CASES = ("positive", "an adult", "refused", "withdrawn", "missing slices")
 
 
-@pytest.mark.slow
+@pytest.mark.pixelmed
 @pytest.mark.parametrize("name", PIXELMED_CASES)
 def test_pixelmed_knows_the_template(name, reporter, tmp_path):
     if not PIXELMED.is_file():
-        pytest.skip(f"{PIXELMED} is not installed (make test-pixelmed says how)")
+        pytest.skip(f"{PIXELMED} is not installed (make setup-pixelmed)")
     made, film = CASES[name].make(tmp_path)
     made = replace(made, wanted=frozenset({ObjectKind.SR_COMPREHENSIVE_3D}))
     report = tmp_path / "sr.dcm"

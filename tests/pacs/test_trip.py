@@ -24,7 +24,8 @@ from sent_films import (
     uid,
 )
 from wetread_bench.hospital import GatewayPlan, Hospital, acknowledged, storescu
-from wetread_bench.orthanc import free_port, missing
+from wetread_bench.orthanc import missing
+from wetread_bench.servers import free_port
 from wetread_gateway.state.tables import DELIVERIES, WORKS
 
 if TYPE_CHECKING:

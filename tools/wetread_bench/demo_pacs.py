@@ -19,7 +19,8 @@ from wetread_embedded.errors import EmbeddedError
 
 from wetread_bench.demo import write_films
 from wetread_bench.hospital import GatewayEnded, Hospital
-from wetread_bench.orthanc import NotStarted, Orthanc, missing
+from wetread_bench.orthanc import Orthanc, missing
+from wetread_bench.servers import NotStarted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Self
 from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_embedded.config import find_checkout
 
-from wetread_bench.orthanc import ENVIRONMENT, Modality, Orthanc, free_port
+from wetread_bench.orthanc import Modality, Orthanc
+from wetread_bench.servers import ENVIRONMENT, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from wetread_bench.hospital import AE_TITLE
-from wetread_bench.orthanc import ENVIRONMENT
+from wetread_bench.servers import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,26 +9,19 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from wetread_bench.servers import ENVIRONMENT, end, free_port, wait_until
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
 ORTHANC = "Orthanc"
 DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-START_S = 20.0
-STOP_S = 0.5  # it takes 4 s to stop by itself, and its database survives a kill
-# DCMTK sends small packets late unless told so: five sixths of the speed.
-ENVIRONMENT = {"TCP_NODELAY": "1"}
-
-
-class NotStarted(Exception):
-    """The server did not come up; the message holds the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +50,6 @@ def missing(*programs: str) -> str:
     if (not programs or ORTHANC in programs) and not DICOMWEB_PLUGIN.exists():
         absent.append("orthanc-dicomweb")
     return f"not installed: {', '.join(absent)} (make setup-system)" if absent else ""
-
-
-def free_port() -> int:
-    """Give a TCP port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Orthanc:
@@ -154,11 +140,11 @@ class Orthanc:
                 cwd=self.folder,
                 env=os.environ | ENVIRONMENT,
             )
-        _wait_until(self._process, self._answers, self.log)
+        wait_until(self._process, self._answers, self.log)
 
     def stop(self) -> None:
         """End it: asked first, killed soon after."""
-        _end(self._process)
+        end(self._process)
         self._process = None
 
     def kill(self) -> None:
@@ -274,24 +260,6 @@ class Orthanc:
         return content | self._options
 
 
-@contextlib.contextmanager
-def storescp(folder: Path, *, port: int = 0, arguments: Sequence[str] = ()) -> Iterator[int]:
-    """Run DCMTK's storescp, which writes what it gets to `folder`; gives its port. `arguments`: more options of it."""
-    port = port or free_port()
-    folder.mkdir(parents=True, exist_ok=True)
-    log_file = folder.with_name(f"{folder.name}.log")
-    command = ["storescp", "--output-directory", str(folder), "--unique-filenames", *arguments, str(port)]
-    with log_file.open("ab") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | ENVIRONMENT
-        )
-    try:
-        _wait_until(process, lambda: _listens(port), log_file)
-        yield port
-    finally:
-        _end(process)
-
-
 def _modality(modality: Modality) -> dict[str, object]:
     return {
         "AET": modality.ae_title,
@@ -300,30 +268,3 @@ def _modality(modality: Modality) -> dict[str, object]:
         "UseDicomTls": modality.tls,
         "AllowStorageCommitment": True,
     }
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-        return True
-    return False
-
-
-def _wait_until(process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while process.poll() is None and time.monotonic() < deadline:
-        if answers():
-            return
-        time.sleep(0.02)  # a server says nowhere that it is up: it is asked
-    _end(process)
-    raise NotStarted(f"{process.args!s} did not come up: {log.read_text(errors='replace')[-2000:]}")
-
-
-def _end(process: subprocess.Popen[bytes] | None) -> None:
-    if process is None:
-        return
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

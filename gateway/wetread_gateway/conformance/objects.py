@@ -14,7 +14,8 @@ from wetread_gateway.results.inherited import INHERITED
 from wetread_gateway.results.order import ObjectKind
 from wetread_gateway.results.repair import _CODECS, _NEVER_ALONE
 from wetread_gateway.results.report import MODEL, SERIES_NUMBERS, SOP_CLASSES
-from wetread_gateway.results.uids import DEVICE_UID, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from wetread_gateway.results.uids import DEVICE_UID
+from wetread_gateway.spool.meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,11 +28,10 @@ from wetread_gateway.results import codes as ours
 from wetread_gateway.results.content import MANUFACTURER, ImageFacts, tree
 from wetread_gateway.results.order import ObjectKind
 from wetread_gateway.results.uids import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
     series_uid,
     uid_of,
 )
+from wetread_gateway.spool.meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from wetread_gateway.state.tables import WorkKind
 
 if TYPE_CHECKING:

@@ -33,8 +33,6 @@ def series_uid(sop_instance_uid: str) -> str:
     return uid_of("series", sop_instance_uid)
 
 
-IMPLEMENTATION_CLASS_UID = uid_of("implementation", "gateway", 1)
-IMPLEMENTATION_VERSION_NAME = "WETREAD_1"
 DEVICE_UID = uid_of("device", "gateway")
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# PS3.7, D.3.3.2: of all that we write and of every association.
 IMPLEMENTATION_CLASS_UID = "2.25.256823405374823107953318237434109263745"
 IMPLEMENTATION_VERSION_NAME = "WETREAD"
 _PREAMBLE = bytes(128) + b"DICM"

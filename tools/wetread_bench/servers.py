@@ -1,0 +1,78 @@
+"""Servers for tests and benchmarks: started on free ports of loopback, awaited, and ended whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+START_S = 20.0
+STOP_S = 0.5  # Orthanc takes 4 s to stop by itself, and its database survives a kill
+# DCMTK sends small packets late unless told so: five sixths of the speed.
+ENVIRONMENT = {"TCP_NODELAY": "1"}
+
+
+class NotStarted(Exception):
+    """The server did not come up; the message holds the end of its log."""
+
+
+def free_port() -> int:
+    """Give a TCP port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def storescp(folder: Path, *, port: int = 0, arguments: Sequence[str] = ()) -> Iterator[int]:
+    """Run DCMTK's storescp, which writes what it gets to `folder`; gives its port. `arguments`: more options of it."""
+    port = port or free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    log_file = folder.with_name(f"{folder.name}.log")
+    command = ["storescp", "--output-directory", str(folder), "--unique-filenames", *arguments, str(port)]
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | ENVIRONMENT
+        )
+    try:
+        wait_until(process, lambda: listens(port), log_file)
+        yield port
+    finally:
+        end(process)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens on a port of loopback."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+        return True
+    return False
+
+
+def wait_until(process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
+    """Wait until a server answers; NotStarted, with the end of its log, when it does not."""
+    deadline = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        if answers():
+            return
+        time.sleep(0.02)  # a server says nowhere that it is up: it is asked
+    end(process)
+    raise NotStarted(f"{process.args!s} did not come up: {log.read_text(errors='replace')[-2000:]}")
+
+
+def end(process: subprocess.Popen[bytes] | None) -> None:
+    """End a server: asked first, killed soon after."""
+    if process is None:
+        return
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
