@@ -19,7 +19,7 @@ from wetread_bench.chaos_count import Outcome, dead_studies, holdings, judge
 from wetread_bench.chaos_disk import NotPermitted, SmallDisk
 from wetread_bench.chaos_faults import Fault, Faults, Services, plan_faults
 from wetread_bench.chaos_films import FilmMaker, plan_films
-from wetread_bench.chaos_senders import Ledger, Senders
+from wetread_bench.chaos_senders import OUT_OF_RESOURCES, Ledger, Senders
 from wetread_bench.document import Document
 from wetread_bench.hospital import GatewayPlan, Hospital
 
@@ -60,6 +60,7 @@ class ChaosResult:
     document: Document
     outcome: Outcome
     disk_was_full: bool
+    """And the modalities were told so."""
 
     @property
     def is_right(self) -> bool:
@@ -90,7 +91,9 @@ class _Run:
             services.start()
             stack.callback(services.stop)
             planned = plan_faults(plan.kills, plan.seed, full_disks=int(disk is not None))
-            faults = Faults(planned, services, hospital.gateway, hospital.pacs, disk, plan.seed, self._tell)
+            faults = Faults(
+                planned, services, hospital.gateway, hospital.pacs, disk, self.ledger.is_hurried, plan.seed, self._tell
+            )
             stack.callback(faults.finish)
             began = time.monotonic()
             port = hospital.gateway.dicom_port
@@ -195,7 +198,7 @@ def bench_chaos(
             name: list(numbers) for name, numbers in asdict(outcome).items() if name != "figures" and numbers
         },
     }
-    full_disk = faults.done[Fault.DISK] > 0
+    full_disk = faults.done[Fault.DISK] > 0 and run.ledger.answers[OUT_OF_RESOURCES] > 0
     complete = plan.is_full and outcome.is_right and full_disk and faults.kills >= plan.kills
     document = Document.of(
         checkout,

@@ -109,7 +109,7 @@ class Services:
 
 
 class Faults:
-    """Does what was planned, when its moment has come."""
+    """Does what was planned, when its moment has come. `hurry`: set while films shall come however many wait."""
 
     def __init__(
         self,
@@ -118,11 +118,13 @@ class Faults:
         gateway: GatewayProcess,
         pacs: Orthanc,
         disk: SmallDisk | None,
+        hurry: threading.Event,
         seed: int,
         tell: Callable[[str], None],
     ) -> None:
         self._planned = list(planned)
         self._services, self._gateway, self._pacs, self._disk = services, gateway, pacs, disk
+        self._hurry = hurry
         self._chance = random.Random(seed + 1)  # noqa: S311
         self._tell = tell
         self._lasting: list[threading.Thread] = []
@@ -210,7 +212,9 @@ class Faults:
         seconds = self._chance.uniform(3.0, 6.0)
         taken = self._disk.fill()
         self._tell(f"        the disk is full for {seconds:.1f} s ({taken >> 20} MiB of ballast)")
+        self._hurry.set()  # nothing comes back now, and yet the modalities shall meet the full disk
         time.sleep(seconds)
         self._disk.empty()
+        self._hurry.clear()
         self.done[Fault.DISK] += 1
         self._tell("        the disk has room again")

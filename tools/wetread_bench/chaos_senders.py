@@ -21,18 +21,21 @@ PAUSE_S = 0.5  # before a modality tries again what was not taken
 # Seconds for the connection, the association and an answer: a modality gives up some time.
 _PATIENCE = ("-to", "5", "-ta", "20", "-td", "60")
 _REFUSED = "Received Store Response ("
-_OUT_OF_RESOURCES = "Refused: OutOfResources"
+_NO_ROOM = "Refused: OutOfResources"
+OUT_OF_RESOURCES = "out of resources (0xA700)"
 
 
 class Ledger:
     """What the senders' logs say. Safe to use from many threads.
 
     `window`: films on their way at once. A day's work comes over the day, and every fault shall meet films at every
-    stage: without it all films would be in the spool before the first report is out.
+    stage: without it all films would be in the spool before the first report is out. It counts for nothing while
+    `is_hurried` is set.
     """
 
     def __init__(self, films: Sequence[Planned], window: int = 1 << 30) -> None:
         self._window, self._back = window, 0
+        self.is_hurried = threading.Event()
         self._films = {planned.identity.number: planned for planned in films}
         self._waiting = deque(films)
         self._lock = threading.Lock()
@@ -45,7 +48,8 @@ class Ledger:
     def take(self, most: int) -> list[Planned]:
         """Give the next films to send, at most so many; none while too many have not come back."""
         with self._lock:
-            room = self._window - (len(self.acknowledged) + self._under_way - self._back)
+            window = len(self._films) if self.is_hurried.is_set() else self._window
+            room = window - (len(self.acknowledged) + self._under_way - self._back)
             taken = [self._waiting.popleft() for _ in range(max(0, min(most, room, len(self._waiting))))]
             self._under_way += len(taken)
             return taken
@@ -138,7 +142,7 @@ def _answers(log: str, status: int) -> Counter[str]:
     found: Counter[str] = Counter()
     for line in log.splitlines():
         if _REFUSED in line and "(Success)" not in line:
-            found["out of resources (0xA700)" if _OUT_OF_RESOURCES in line else line.split(_REFUSED)[1][:60]] += 1
+            found[OUT_OF_RESOURCES if _NO_ROOM in line else line.split(_REFUSED)[1][:60]] += 1
         elif "Association Rejected" in line or "Association Request Failed" in line:
             found["association not accepted"] += 1
     if status and not found:
