@@ -89,6 +89,13 @@ class FilmTemplate:
                 file.write(part)
         return path
 
+    def rewrite(self, path: Path, identity: Identity) -> Path:
+        """Give a file that `write` made another identity: its header alone is written, its pixels stay."""
+        head, stamp, _ = self._parts(identity)
+        with path.open("r+b", buffering=0) as file:
+            file.write(head + stamp)
+        return path
+
     def _parts(self, identity: Identity) -> tuple[bytes, bytes, bytes]:
         head = self._head
         for old, new in (

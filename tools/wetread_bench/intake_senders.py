@@ -7,7 +7,7 @@ import select
 import subprocess
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +31,9 @@ class Maker(Protocol):
 
     def write(self, path: Path, identity: Identity) -> Path:
         """Write it to `path`."""
+
+    def rewrite(self, path: Path, identity: Identity) -> Path:
+        """Give a file of an earlier film of this maker another identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class OpenLoop:
         self.sent: list[Sent] = []
         self.troubles: Counter[str] = Counter()
         self.offered = 0
+        # Files whose film has been sent, by maker: a modality's disk is no part of what is measured.
+        self._idle: defaultdict[int, list[Path]] = defaultdict(list)
         self._clock = threading.Thread(target=self._run, name="schedule")
 
     def start(self) -> None:
@@ -92,6 +97,9 @@ class OpenLoop:
         self._clock.join()
         for thread in self._threads:
             thread.join()
+        for files in self._idle.values():
+            _remove(files)
+        self._idle.clear()
 
     def __enter__(self) -> OpenLoop:
         self.start()
@@ -128,8 +136,17 @@ class OpenLoop:
         return type(self._first)(self._first.seed, self._first.number + place)
 
     def _write(self, identity: Identity) -> Path:
-        path = self._folder / f"{self._line.calling}-{identity.number}.dcm"
-        return self._makers[identity.number % len(self._makers)].write(path, identity)
+        maker = identity.number % len(self._makers)
+        with self._lock:
+            idle = self._idle[maker].pop() if self._idle[maker] else None
+        if idle is not None:
+            return self._makers[maker].rewrite(idle, identity)
+        return self._makers[maker].write(self._folder / f"{self._line.calling}-{identity.number}.dcm", identity)
+
+    def _keep(self, identities: Sequence[Identity], files: Sequence[Path]) -> None:
+        with self._lock:
+            for identity, file in zip(identities, files, strict=True):
+                self._idle[identity.number % len(self._makers)].append(file)
 
     def _send(self, identities: Sequence[Identity], files: Sequence[Path]) -> None:
         line = self._line
@@ -145,8 +162,8 @@ class OpenLoop:
             ) as process:
                 last_bytes, successes, log = _listen(process)
         finally:
+            self._keep(identities, files)
             self._free.release()
-            _remove(files)
         if process.returncode:
             kind = "association refused" if _REFUSED_AT_THE_DOOR in log else "association ended early"
             self._note(kind, len(identities) - len(successes))

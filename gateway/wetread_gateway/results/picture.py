@@ -55,16 +55,15 @@ def draw(film: Image.Image | None, words: Words, heat: Heat | None) -> Image.Ima
     height = top + film_height + legend + sum(size + 7 for _, size, _ in lines) + 2 * _MARGIN
     # 4:2:2 JPEG works on 16 x 8 blocks
     whole = Image.new("RGB", (WIDTH, height + -height % 8), _GROUND)
-    pen = ImageDraw.Draw(whole)
-    pen.text((_MARGIN, 7), _BANNER, _WARNING, _font(_MEDIUM))
+    _write(whole, (_MARGIN, 7), _BANNER, _MEDIUM, _WARNING)
     if film is not None:
         shown = _heated(film, heat) if heat is not None else film
         whole.paste(shown, ((WIDTH - film.width) // 2, top))
     if legend and heat is not None:
-        _legend(whole, pen, top + film_height + _MARGIN // 2, heat)
+        _legend(whole, top + film_height + _MARGIN // 2, heat)
     y = top + film_height + legend + _MARGIN
     for line, size, colour in lines:
-        pen.text((_MARGIN, y), line, colour, _font(size))
+        _write(whole, (_MARGIN, y), line, size, colour)
         y += size + 7
     return whole
 
@@ -80,7 +79,7 @@ def _heated(film: Image.Image, heat: Heat) -> Image.Image:
     return whole
 
 
-def _legend(whole: Image.Image, pen: ImageDraw.ImageDraw, y: int, heat: Heat) -> None:
+def _legend(whole: Image.Image, y: int, heat: Heat) -> None:
     """Draw the colour scale, from 0 to the release's maximum, with the film's own maximum marked."""
     width, height = _BAR
     ramp = Image.fromarray(np.linspace(0, 255, width).astype(np.uint8)[None].repeat(height, 0))
@@ -89,12 +88,27 @@ def _legend(whole: Image.Image, pen: ImageDraw.ImageDraw, y: int, heat: Heat) ->
     font = _font(_SMALL)
     before = f"{heat.label}: heatmap   0"
     x = _MARGIN + round(font.getlength(before)) + 8
-    pen.text((_MARGIN, y), before, _WHITE, font)
+    _write(whole, (_MARGIN, y), before, _SMALL, _WHITE)
     whole.paste(ramp.convert("RGB"), (x, y + 3))
     most = int(heat.values.max())
     mark = x + most * (width - 1) // 255
-    pen.line([(mark, y), (mark, y + height + 5)], _WHITE, 2)
-    pen.text((x + width + 8, y), f"max 255   (here up to {most})", _WHITE, font)
+    ImageDraw.Draw(whole).line([(mark, y), (mark, y + height + 5)], _WHITE, 2)
+    _write(whole, (x + width + 8, y), f"max 255   (here up to {most})", _SMALL, _WHITE)
+
+
+def _write(whole: Image.Image, at: tuple[int, int], line: str, size: int, colour: Colour) -> None:
+    """Write a line on the ground."""
+    whole.paste(_written(line, size, colour), at)
+
+
+@lru_cache(maxsize=512)
+def _written(line: str, size: int, colour: Colour) -> Image.Image:
+    """Give a line on the ground: most lines are those of the last film, and drawing letters is the dearest part."""
+    font = _font(size)
+    left, _, right, bottom = font.getbbox(line or " ")
+    strip = Image.new("RGB", (max(1, round(right - min(left, 0)) + 2), round(bottom) + 2), _GROUND)
+    ImageDraw.Draw(strip).text((0, 0), line, colour, font)
+    return strip
 
 
 @lru_cache(maxsize=1)
