@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from wetread_gateway.audit import AuditEvent
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import ALERTS
+from wetread_gateway.priority import Priority
 from wetread_gateway.reading.stored import StoredReading
 from wetread_gateway.state.store import note
 from wetread_gateway.state.tables import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 BATCH = 8
+_STAT_RECENT_S = 2.0
 _OUT = (WorkState.REPORTED, WorkState.FINISHED)
 
 
@@ -52,7 +54,7 @@ class Report:
     repairs: tuple[str, ...]
 
 
-def take(context: Context, share: int, of: int) -> Sequence[AnyRow]:
+def take(context: Context, share: int, of: int, *, stat_only: bool = False) -> Sequence[AnyRow]:
     """Give works to report and count the attempt, so that one that kills the process is not tried for ever."""
     before = WORKS.alias()
     never_read = exists().where(
@@ -70,6 +72,7 @@ def take(context: Context, share: int, of: int) -> Sequence[AnyRow]:
             is_due,
             or_(WORKS.c.predecessor.is_(None), is_out, never_read),  # a successor names its predecessor's objects
             WORKS.c.not_before <= time.time(),
+            WORKS.c.priority <= (Priority.STAT if stat_only else Priority.ROUTINE),
         )
         .order_by(WORKS.c.priority, WORKS.c.id)
         .limit(BATCH)
@@ -86,6 +89,23 @@ def take(context: Context, share: int, of: int) -> Sequence[AnyRow]:
             .values(report_attempts=WORKS.c.report_attempts + 1, not_before=time.time() + 1.0)
         )
     return found
+
+
+def stat_is_under_way(context: Context) -> bool:
+    """Whether a STAT film of the last seconds is to be read, reported or sent. Older ones wait for something else."""
+    recent = time.time() - _STAT_RECENT_S
+    is_read = exists().where(
+        WORKS.c.state.in_((WorkState.WAITING, WorkState.LEASED, WorkState.READ)),
+        WORKS.c.priority == Priority.STAT,
+        WORKS.c.created_at > recent,
+    )
+    is_sent = exists().where(
+        DELIVERIES.c.state == DeliveryState.WAITING,
+        DELIVERIES.c.priority == Priority.STAT,
+        DELIVERIES.c.created_at > recent,
+    )
+    with context.store.read() as connection:
+        return bool(connection.execute(select(or_(is_read, is_sent))).scalar())
 
 
 def settle(context: Context, work: AnyRow) -> StoredReading | None:

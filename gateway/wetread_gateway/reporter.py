@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -10,12 +12,14 @@ from sqlalchemy import select
 from wetread_gateway.errors import CannotReport, NotStored
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import timed
-from wetread_gateway.report_queue import Report, bury, excuse, record, settle, take
+from wetread_gateway.priority import Priority
+from wetread_gateway.report_queue import Report, bury, excuse, record, settle, stat_is_under_way, take
 from wetread_gateway.results.order import ObjectKind, ObjectReference, ReportOrder, Source
 from wetread_gateway.results.reporter import Reporter
 from wetread_gateway.state.tables import INSTANCES, OBJECTS, WORKS, WorkKind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from wetread_gateway.config.settings import Destination
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 ATTEMPTS = 3
+STAT_WAIT_S = 0.2
 ROOM = 32 << 20  # bytes
 
 _SR = {
@@ -61,13 +66,26 @@ class ReporterStage:
         if self._context.spool.free_bytes() < ROOM:  # on a full disk every report would fail, for no fault of its own
             LOG.error("no room for results: reports wait", extra={"reason": "disk full"})
             return 0
-        ready = take(self._context, self._share, self._of)
-        for work in ready:
+        ready = deque(take(self._context, self._share, self._of))
+        done = 0
+        while ready:
+            work = ready.popleft()
             with timed("report"):
                 self._report(work)
-        if ready:
             self._context.ring("deliver")
-        return len(ready)
+            done += 1
+            if ready and ready[0].priority > Priority.STAT:
+                ready.extendleft(reversed(self._stat()))
+        return done
+
+    def _stat(self) -> Sequence[AnyRow]:
+        """Give the STAT works whose turn has come meanwhile; one that is under way is waited for, a moment."""
+        until = time.monotonic() + STAT_WAIT_S
+        while stat_is_under_way(self._context) and time.monotonic() < until:
+            if found := take(self._context, self._share, self._of, stat_only=True):
+                return found
+            self._context.stop.wait(0.005)  # the cores are the STAT film's
+        return ()
 
     def _report(self, work: AnyRow) -> None:
         context = self._context

@@ -47,6 +47,8 @@ class Line:
     calling: str = "MODALITY"
     most_at_once: int = 32
     """Associations at once; a batch that finds as many is not sent and counts as `late`."""
+    nice: int = 0
+    """Niceness of the storescu processes: modalities are other machines, and a crowd of them must not pass for work."""
 
     @property
     def batches(self) -> int:
@@ -151,7 +153,7 @@ class OpenLoop:
     def _send(self, identities: Sequence[Identity], files: Sequence[Path]) -> None:
         line = self._line
         # By the line, so that the end of a film's line of progress is seen when it is written.
-        command = ["stdbuf", "-oL", "storescu", "-v", "-R"]
+        command = ["nice", "-n", str(line.nice), "stdbuf", "-oL", "storescu", "-v", "-R"]
         names = ["-aec", line.called, "-aet", line.calling, *_PATIENCE, "127.0.0.1", str(self._port)]
         try:
             with subprocess.Popen(

@@ -60,7 +60,7 @@ def stat_under_overload(
     with road.sending(stat, films) as alone:
         pass
     road.await_back(alone.sent)
-    routine = Line(OVERLOAD * capacity_per_s, seconds + _LEAD_S, batch=_BATCH, most_at_once=16)
+    routine = Line(OVERLOAD * capacity_per_s, seconds + _LEAD_S, batch=_BATCH, most_at_once=16, nice=19)
     began = time.monotonic()
     with road.sending(routine, films) as flood:
         time.sleep(_LEAD_S)

@@ -126,9 +126,12 @@ class Reader:
             with self._lock:
                 if not self._ahead:
                     return begun
-                room = self._settings().concurrency + (self._ahead[0].priority is Priority.STAT)
                 lease = self._ahead[0]
-                if lease.served not in paused and len(self._under_way) >= room:
+                is_stat = lease.priority is Priority.STAT
+                room = self._settings().concurrency + is_stat
+                # While a STAT film is read no other is begun: the server is its alone.
+                waits = not is_stat and any(one.priority is Priority.STAT for one in self._under_way.values())
+                if lease.served not in paused and (waits or len(self._under_way) >= room):
                     return begun
                 self._ahead.popleft()
                 if lease.served not in paused:
