@@ -11,7 +11,7 @@ from wetread_bench.encode import TITLES
 
 DOCS = Path("docs") / "benchmarks"
 README = Path("README.md")
-SHOWN = ("films",)  # in the README; other results stand in docs/benchmarks alone
+SHOWN = ("films", "intake", "chaos")  # in the README; other results stand in docs/benchmarks alone
 _COLUMNS = (
     ("in process (the limit)", "limit", 1), ("shared memory", "shm", 8), ("HTTP", "http", 8), ("gRPC", "grpc", 8),
     ("plain stack", "plain", 8),
@@ -59,7 +59,7 @@ def replaced(readme: str, name: str, document: Mapping[str, Any]) -> str:
     pattern = re.compile(rf"(<!-- figures:{re.escape(name)} -->\n).*?(<!-- /figures -->)", re.DOTALL)
     if not pattern.search(readme):
         raise NotPublishable(f"{README} lacks the marker <!-- figures:{name} -->")
-    return pattern.sub(lambda found: found[1] + films_text(document) + found[2], readme)
+    return pattern.sub(lambda found: found[1] + _TEXTS[name](document) + found[2], readme)
 
 
 def films_text(document: Mapping[str, Any]) -> str:
@@ -84,3 +84,46 @@ def films_text(document: Mapping[str, Any]) -> str:
         "process.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def intake_text(document: Mapping[str, Any]) -> str:
+    """The figures of the gateway's benchmark as Markdown."""
+    figures, seen, machine = document["figures"], document["measurements"], document["machine"]
+    latency, best = seen["latency"], seen["best"]
+    rows = [
+        (f"last byte of a film to its report in the PACS, at {latency['rate']:.0f} films/s",
+         f"p50 {figures['film_to_sr_p50_ms']:.0f} ms, p99 {figures['film_to_sr_p99_ms']:.0f} ms"),
+        ("films/s from the modality to report and capture in the PACS, the queue standing still",
+         f"{figures['films_to_sr_per_s']:.1f} (p50 {best['report_p50_ms']:.0f} ms)" if best else "none"),
+        ("the same, over the PACS taking the films itself", f"{figures['trip_over_straight_to_pacs']:.2f}"),
+        ("instances/s of 512 KB made durable, over 4 associations",
+         f"{figures['instances_per_s']:.0f} (an fsync takes {figures['fsync_ms']:.1f} ms)"),
+        ("the same, over a plain pynetdicom receiver with an fsync an instance", f"{figures['door_over_naive']:.2f}"),
+        ("a report built", f"{figures['sr_build_ms']:.1f} ms"),
+    ]  # fmt: skip
+    if "stat_p99_over_unloaded_at_500" in figures:
+        rows.append(
+            ("p99 of STAT among five times the routine films that can be read, over its p99 alone",
+             f"{figures['stat_p99_over_unloaded_at_500']:.2f}")
+        )  # fmt: skip
+    lines = ["| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows), ""]
+    lines.append(
+        f"2048 x 2048 films of 12 bits, uncompressed, {seen['sustained']['seconds']:.0f} s each; senders, gateway, "
+        f"Triton and PACS on the same {machine['cores']} cores of {machine['cpu']}. `wetread bench intake`."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def chaos_text(document: Mapping[str, Any]) -> str:
+    """The figures of the chaos run as Markdown."""
+    figures = {name: round(value) for name, value in document["figures"].items()}
+    return (
+        f"In one seeded run {figures['acknowledged']:,} instances were acknowledged under {figures['kills']} `kill -9` "
+        "of gateway, Triton and its model processes, two failures of the PACS and a full disk: "
+        f"**{figures['lost']} lost, {figures['duplicate_srs']} reports twice**; {figures['dead_letter']} of "
+        f"{figures['planted_bad']} planted bad films ended with a reason. Counted from the senders' logs and the "
+        "PACS's index. `wetread bench chaos`.\n"
+    )
+
+
+_TEXTS = {"films": films_text, "intake": intake_text, "chaos": chaos_text}
