@@ -39,8 +39,6 @@ PROBE_STEP_DOWN = (20.0, 15.0, 10.0, 5.0)
 SMALL_RATE = 40.0
 _BATCH = 5  # films of one association: a study or two
 _MEMORY = Path("/dev/shm")  # noqa: S108 -- the modalities' own disks are no part of what is measured
-# Films leave the spool soon after delivery, since two minutes of them are 25 GB.
-_SECTIONS = (("retention", "pixels_h = 0.01"),)
 _RULE = "unknown_age_is_inside = true\n"  # the films of the benchmark tell no age
 
 
@@ -125,7 +123,7 @@ class _Bench:
             films, inputs = self._films()
             small = synthetic_templates(self._checkout, 4, SMALL_SIDE, SMALL_BITS)
             watch = stack.enter_context(StoredWatch(folder / "watch"))
-            gateway = GatewayPlan(sections=_SECTIONS, extra=_RULE)
+            gateway = GatewayPlan(extra=_RULE)
             hospital = stack.enter_context(Hospital(folder, gateway, lua=watch.lua))
             road = Road(hospital, watch, films, out, plan.seed)
             self._tell("warming up")

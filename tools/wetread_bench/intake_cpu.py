@@ -83,7 +83,7 @@ def stage_seconds(url: str) -> dict[str, tuple[float, float]]:
 def _classes(hospital: Hospital) -> dict[str, list[int]]:
     classes: dict[str, list[int]] = {"gateway supervisor": [hospital.gateway.pid]}
     for slot, pid in hospital.gateway.processes().items():
-        classes.setdefault(f"gateway {slot.split('-')[0]}", []).append(pid)
+        classes.setdefault(f"gateway {slot.split('-')[0]}", []).extend([pid, *descendants(pid)])
     stubs = hospital.triton.stub_pids()
     classes["tritonserver"] = [hospital.triton.pid]
     for model, pids in stubs.items():
