@@ -81,6 +81,8 @@ def take(context: Context, share: int, of: int, *, stat_only: bool = False) -> S
         found = connection.execute(query).all()
     if not found:
         return found
+    # One under which a process may have died is taken alone, so that its neighbours do not share the blame.
+    found = [work for work in found if not work.report_attempts] or found[:1]
     with context.store.write() as connection:
         ids = [work.id for work in found]
         connection.execute(

@@ -149,6 +149,16 @@ def test_a_work_under_which_the_process_died_three_times_is_given_up(works):
     assert rows(works, OBJECTS, work) == []
 
 
+def test_a_work_that_was_tried_before_is_tried_alone_and_after_the_fresh_ones(works):
+    first, second = add(works), add(works)
+    take(works.context, 0, 1)  # and then it is killed
+    due_again(works)
+    fresh = add(works)
+    assert [row.id for row in take(works.context, 0, 1)] == [fresh]
+    assert [row.id for row in take(works.context, 0, 1)] == [first]
+    assert [row.id for row in take(works.context, 0, 1)] == [second]
+
+
 def test_a_disk_that_fills_up_is_no_fault_of_the_work(works, monkeypatch):
     work = add(works)
 
