@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wetread_gateway.bell import Bell, Stage, ring
+from wetread_gateway.right_of_way import RightOfWay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +39,10 @@ class Context:
     def settings(self) -> Settings:
         """The settings now; ask anew for each item, the file may have changed."""
         return self.live.current
+
+    def right_of_way(self) -> RightOfWay:
+        """Make one stage's view of the right that STAT has."""
+        return RightOfWay(self.spool.root)
 
     def bell(self, stage: Stage) -> Bell:
         """Make this process's doorbell of `stage`."""

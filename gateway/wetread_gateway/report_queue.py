@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 BATCH = 8
-_STAT_RECENT_S = 2.0
 _OUT = (WorkState.REPORTED, WorkState.FINISHED)
 
 
@@ -91,23 +90,6 @@ def take(context: Context, share: int, of: int, *, stat_only: bool = False) -> S
             .values(report_attempts=WORKS.c.report_attempts + 1, not_before=time.time() + 1.0)
         )
     return found
-
-
-def stat_is_under_way(context: Context) -> bool:
-    """Whether a STAT film of the last seconds is to be read, reported or sent. Older ones wait for something else."""
-    recent = time.time() - _STAT_RECENT_S
-    is_read = exists().where(
-        WORKS.c.state.in_((WorkState.WAITING, WorkState.LEASED, WorkState.READ)),
-        WORKS.c.priority == Priority.STAT,
-        WORKS.c.created_at > recent,
-    )
-    is_sent = exists().where(
-        DELIVERIES.c.state == DeliveryState.WAITING,
-        DELIVERIES.c.priority == Priority.STAT,
-        DELIVERIES.c.created_at > recent,
-    )
-    with context.store.read() as connection:
-        return bool(connection.execute(select(or_(is_read, is_sent))).scalar())
 
 
 def settle(context: Context, work: AnyRow) -> StoredReading | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from wetread_gateway.errors import CannotReport, NotStored
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import timed
 from wetread_gateway.priority import Priority
-from wetread_gateway.report_queue import Report, bury, excuse, record, settle, stat_is_under_way, take
+from wetread_gateway.report_queue import Report, bury, excuse, record, settle, take
 from wetread_gateway.results.order import ObjectKind, ObjectReference, ReportOrder, Source
 from wetread_gateway.results.reporter import Reporter
 from wetread_gateway.state.tables import INSTANCES, OBJECTS, WORKS, WorkKind
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-STAT_WAIT_S = 0.2
+STAT_LOOK_S = 0.01
 ROOM = 32 << 20  # bytes
 
 _SR = {
@@ -60,6 +59,7 @@ class ReporterStage:
         self._share = share
         self._of = of
         self._reporter = Reporter()
+        self._way = context.right_of_way()
 
     def step(self) -> int:
         """Take the most urgent works that can be reported now; give how many there were."""
@@ -69,22 +69,21 @@ class ReporterStage:
         ready = deque(take(self._context, self._share, self._of))
         done = 0
         while ready:
+            if ready[0].priority > Priority.STAT:
+                ready.extendleft(reversed(self._stat()))
             work = ready.popleft()
             with timed("report"):
                 self._report(work)
             self._context.ring("deliver")
             done += 1
-            if ready and ready[0].priority > Priority.STAT:
-                ready.extendleft(reversed(self._stat()))
         return done
 
     def _stat(self) -> Sequence[AnyRow]:
-        """Give the STAT works whose turn has come meanwhile; one that is under way is waited for, a moment."""
-        until = time.monotonic() + STAT_WAIT_S
-        while stat_is_under_way(self._context) and time.monotonic() < until:
+        """Give the STAT works whose turn has come meanwhile; while one is under way nothing routine is begun."""
+        while self._way.must_yield() and not self._context.stop.is_set():
             if found := take(self._context, self._share, self._of, stat_only=True):
                 return found
-            self._context.stop.wait(0.005)  # the cores are the STAT film's
+            self._context.stop.wait(STAT_LOOK_S)
         return ()
 
     def _report(self, work: AnyRow) -> None:

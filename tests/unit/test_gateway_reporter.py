@@ -241,6 +241,26 @@ def test_stat_is_reported_first(works):
     assert [row.id for row in take(works.context, 0, 1)] == [stat, routine]
 
 
+def test_a_stat_film_that_comes_meanwhile_is_reported_before_the_rest_of_the_batch(works, monkeypatch):
+    routine = [add(works, priority=2) for _ in range(3)]
+    stage = ReporterStage(works.context)
+    told = []
+    report = stage._report
+
+    def reported(work):
+        told.append(work.id)
+        if len(told) == 1:
+            told.append(add(works, priority=0))
+            works.context.right_of_way().claim()
+        report(work)
+
+    monkeypatch.setattr(stage, "_report", reported)
+    stage.step()
+    first, stat, again, *rest = told
+    assert stat == again == max(told)
+    assert [first, *rest] == routine
+
+
 def test_the_whole_reporter_and_the_quick_one_write_the_same_bytes(works):
     works_made = [add(works), add(works)]
     slow = ReporterStage(works.context)

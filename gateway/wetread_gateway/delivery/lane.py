@@ -111,7 +111,14 @@ class Lane:
             sender.close_idle()
             self._to_send.wait(seen, REST_S)
 
-        self._loop(partial(sender.step, stat_only=stat_only), rest, self._to_send)
+        way = self._context.right_of_way()
+
+        def step() -> bool:
+            if not stat_only:
+                way.give_way(self._context.stop)
+            return sender.step(stat_only=stat_only)
+
+        self._loop(step, rest, self._to_send)
         sender.close()
 
     def _confirm(self) -> None:

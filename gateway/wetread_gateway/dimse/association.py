@@ -69,9 +69,12 @@ class Association:
 
     def serve(self) -> None:
         """Answer until the end; Gone, TooSlow, BadPdu. What was half received is dropped."""
+        way = self._context.right_of_way()
         try:
             while self._in_message or self._wire.wait(self._context.settings.dicom.idle_s, self._waker):
                 if not self._in_message:
+                    if not self._caller.stat:
+                        way.give_way(self._context.stop)
                     self._wire.begin()
                 pdu = self._wire.receive()
                 if pdu.type == PduType.DATA:

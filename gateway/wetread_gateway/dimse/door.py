@@ -180,6 +180,8 @@ class Door:
                 self._strangers.pop(number, None)
             self._context.spool.opened(association, proposal.calling_ae)
             agreement = agree(proposal, settings)
+            if proposal.stat:
+                self._context.right_of_way().claim()
             wire.allow_data(settings.dicom.max_pdu)
             wire.send(agreement.answer)
             caller = Caller(proposal.calling_ae, proposal.called_ae, address, association, proposal.stat)

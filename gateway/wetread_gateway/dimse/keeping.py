@@ -73,6 +73,8 @@ class Keeping:
                 self.abort()
                 self._refuse(error)
             else:
+                if self._caller.stat:
+                    self._context.right_of_way().claim()
                 self._context.ring("triage")
         ok = self._status is Status.SUCCESS
         ITEMS.labels("receive", "ok" if ok else "failed").inc()

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from wetread_gateway.config.settings import Triton
     from wetread_gateway.reading.pipeline import Pipelines
     from wetread_gateway.reading.worklist import Lease, Served, Worklist
+    from wetread_gateway.right_of_way import RightOfWay
 
 LOG = logging.getLogger(__name__)
 _MOST_SLOTS = 64  # threads; they are made as they are needed
 _LOOK_S = 0.25
+_SOON_S = 0.02
 _KEEP_S = 1.0
 
 
@@ -48,6 +50,7 @@ class Reader:
         settings: Callable[[], Triton],
         wake: threading.Event | None = None,
         pauses: Pauses | None = None,
+        way: RightOfWay | None = None,
     ) -> None:
         self.owner = owner
         self._worklist = worklist
@@ -55,6 +58,7 @@ class Reader:
         self._settings = settings
         self._wake = wake or threading.Event()
         self._pauses = pauses or Pauses()
+        self._way = way
         self._ahead: deque[Lease] = deque()  # leased, not begun: a lease costs less when several are taken at once
         self._under_way: dict[tuple[int, int], Lease] = {}  # by work and token
         self._lock = threading.Lock()
@@ -72,7 +76,7 @@ class Reader:
                     self._wake.clear()
                     self._probe_what_is_due(slots)
                     if not self._fetch() + self._begin(slots):
-                        self._wake.wait(_LOOK_S)
+                        self._wake.wait(_SOON_S if self._yields() else _LOOK_S)
                 self._give_back_ahead()
         finally:
             ended.set()
@@ -130,7 +134,8 @@ class Reader:
                 is_stat = lease.priority is Priority.STAT
                 room = self._settings().concurrency + is_stat
                 # While a STAT film is read no other is begun: the server is its alone.
-                waits = not is_stat and any(one.priority is Priority.STAT for one in self._under_way.values())
+                stat_is_read = any(one.priority is Priority.STAT for one in self._under_way.values())
+                waits = not is_stat and (stat_is_read or self._yields())
                 if lease.served not in paused and (waits or len(self._under_way) >= room):
                     return begun
                 self._ahead.popleft()
@@ -141,6 +146,9 @@ class Reader:
                 continue
             slots.submit(self._guarded, partial(self._read, lease), lease)
             begun += 1
+
+    def _yields(self) -> bool:
+        return self._way is not None and self._way.must_yield()
 
     def _guarded(self, act: Callable[[], None], lease: Lease | None = None) -> None:
         try:

@@ -21,7 +21,15 @@ def run(context: Context) -> None:
     ringer = threading.Thread(target=_listen, args=(bell, wake, context.stop), name="bell", daemon=True)
     ringer.start()
     with Pipelines(lambda: context.settings.triton.url) as pipelines:
-        Reader(StoreWorklist(context), pipelines, context.slot, lambda: context.settings.triton, wake).run(context.stop)
+        reader = Reader(
+            StoreWorklist(context),
+            pipelines,
+            context.slot,
+            lambda: context.settings.triton,
+            wake,
+            way=context.right_of_way(),
+        )
+        reader.run(context.stop)
     context.stop.set()
     ringer.join()
     bell.close()

@@ -37,6 +37,11 @@ def folder_name(study_uid: str) -> str:
     return "x" + hashlib.sha256(study_uid.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def is_stat(path: Path) -> bool:
+    """Say whether a file of the spool came in as STAT: its name tells."""
+    return path.name.startswith("0-")
+
+
 class Spool:
     """The spool in `root`. Safe to use from many threads and processes.
 

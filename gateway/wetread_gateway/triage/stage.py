@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from wetread_gateway.errors import GatewayError
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import ALERTS, ITEMS, SECONDS
-from wetread_gateway.spool.spool import SORTED
+from wetread_gateway.right_of_way import LOOK_S as STAT_LOOK_S
+from wetread_gateway.spool.spool import SORTED, is_stat
 from wetread_gateway.state.tables import InstanceState
 from wetread_gateway.triage.decide import Decider, Seen, look_up
 from wetread_gateway.triage.filing import Filing, audit_of
@@ -66,6 +67,7 @@ class Triage:
         self._decider = Decider(context, self.twins)
         self.series = SeriesWatch(context, clock)
         self._failed: dict[str, int] = {}
+        self._way = context.right_of_way()
 
     def close(self) -> None:
         """Stop what runs beside."""
@@ -77,6 +79,9 @@ class Triage:
         pending = self.twins.pending
         limit = BATCH + len(pending)
         paths = self._context.spool.arrivals(limit)
+        if paths and not is_stat(paths[0]) and self._way.must_yield():
+            self._context.stop.wait(STAT_LOOK_S)
+            return True
         fresh = [path for path in paths if path.name not in pending][:BATCH]
         settled = self._batch(fresh) if fresh else 0
         # A slice that is still in `received` belongs to its series: nobody counts before it is sorted.
@@ -89,7 +94,8 @@ class Triage:
         for path in paths:
             with suppress(FileNotFoundError):
                 items.append(arrived(self._context.spool, path))
-            if time.perf_counter() - started > LOOK_S:
+            # STAT on its way: what has been looked at is written down, the rest waits.
+            if time.perf_counter() - started > LOOK_S or (not is_stat(path) and self._way.must_yield()):
                 break
         with self._context.store.read() as connection:
             seen = look_up(connection, items)

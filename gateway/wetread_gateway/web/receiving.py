@@ -166,6 +166,8 @@ class Receiver:
         identity = identify(self._head, is_whole=self._size <= HEAD_LIMIT)
         self._compare(meta, identity)
         incoming.commit()
+        if self._arrival.stat:
+            self._context.right_of_way().claim()
         if self._one_study:
             self._study_uid = identity.study_uid
         return Stored(incoming.name, meta.sop_class_uid, meta.sop_instance_uid, identity.study_uid)
