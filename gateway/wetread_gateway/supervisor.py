@@ -34,6 +34,8 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
 _STEADY_S = 20.0
 _LOCK_WAIT_S = 4.0
+# glibc keeps freed blocks: without it every film's buffers are mapped and faulted in anew.
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
 
 class AlreadyRunning(GatewayError):
@@ -116,7 +118,7 @@ class Supervisor:
         for child in self.children:
             if child.process is None and child.start_at <= now:
                 command = [sys.executable, "-m", "wetread_gateway.process", child.stage, child.slot]
-                environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._metrics), "TCP_NODELAY": "1"}
+                environment = {**_ALLOCATOR, **os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._metrics)}
                 child.process = subprocess.Popen(
                     [*command, "--config", str(self._config), "--supervisor", str(os.getpid())],
                     env=environment,
