@@ -74,6 +74,13 @@ test: setup ## All tests, with the real server
 test-pixelmed: setup ## A handful of reports through PixelMed's validator (needs setup-pixelmed)
 	$(BIN)/python -m pytest -q -m pixelmed tests/pacs
 
+.PHONY: test-dicom-validator
+test-dicom-validator: setup ## The demo's reports through dicom-validator (needs the internet: it fetches the standard)
+	test -d build/demo-pacs || $(BIN)/python -m wetread_bench.demo_pacs
+	$(BIN)/python -m venv build/dicom-validator
+	build/dicom-validator/bin/python -m pip install --quiet --disable-pip-version-check dicom-validator
+	build/dicom-validator/bin/validate_iods build/demo-pacs/*.dcm
+
 .PHONY: conformance
 conformance: setup ## Write the conformance statements and the table of settings from the code's own tables
 	$(BIN)/python -m wetread_gateway.conformance docs
