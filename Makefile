@@ -20,7 +20,7 @@ export WETREAD_DATA ?= $(wildcard $(abspath ../shared/data))
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.ready ## Virtual environment, locked packages, and a check that this machine can serve
@@ -104,6 +104,11 @@ types: setup ## mypy, strict
 .PHONY: bench
 bench: setup ## Benchmarks on this machine, to build/bench (keep it idle)
 	$(BIN)/wetread bench films
+
+.PHONY: bench-gateway
+bench-gateway: setup ## The gateway's benchmark and the chaos run, half an hour, to build/bench (needs setup-system)
+	$(BIN)/wetread bench intake
+	$(BIN)/wetread bench chaos
 
 .PHONY: train
 train: setup-models ## Train the reference classifier from $$WETREAD_DATA (about an hour on two cores)
