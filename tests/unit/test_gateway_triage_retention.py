@@ -86,9 +86,12 @@ def test_what_somebody_must_look_at_stays_and_what_nobody_needs_goes(site, janit
     quarantined = site.arrive(instance("1.2.2")[:500])
     site.arrive(instance("1.2.5", StudyInstanceUID="1.2.13", PixelData=None))
     site.settle()
-    site.now += 100 * DAY
+    site.now += 29 * DAY
     assert janitor.purge() == 1
     assert site.files(".") == sorted([unmatched, quarantined])
+    site.now += 2 * DAY
+    assert janitor.purge() == 1  # nobody made a rule for it within a month
+    assert site.files(".") == [quarantined]
 
 
 def test_rows_and_timeline_go_when_the_window_for_duplicates_is_over(site, janitor):

@@ -105,5 +105,6 @@ BOUNDS: dict[str, Range | Form | Filled] = {
     "Match.study_description": Filled(),
     "Match.series_description": Filled(),
     "Retention.pixels_h": Range(0, 24 * 3660),
+    "Retention.unmatched_days": Range(0, 36600),
     "Retention.metadata_days": Range(0.0001, 36600),
 }

@@ -252,6 +252,8 @@ class Retention:
 
     pixels_h: float = 24.0
     """Hours that images and results stay in the spool after delivery."""
+    unmatched_days: float = 30.0
+    """Days that images which no rule wants stay in the spool, where `queue` shows them."""
     metadata_days: float = 90.0
     """Days that UIDs and timelines stay; the window in which a duplicate is known."""
 

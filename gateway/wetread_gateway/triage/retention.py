@@ -1,8 +1,8 @@
 """Lets go of what need not be kept: images after their results are out, rows after the window for duplicates.
 
 What leaves, and when: the images and results of a study `pixels_h` after its last work has finished; ignored instances
-and duplicates `pixels_h` after they came. What somebody must look at stays until he has: the dead letter, the
-quarantine and what no rule wants. Rows go `metadata_days` after their files, the timeline too.
+and duplicates `pixels_h` after they came; what no rule wants, `unmatched_days` after. What somebody must look at stays
+until he has: the dead letter and the quarantine. Rows go `metadata_days` after their files, the timeline too.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class Janitor:
         """Let go of what is due now; the number of files that left the spool."""
         settings, now = self._context.settings.retention, self._clock()
         pixels_until = now - settings.pixels_h * 3600
-        left = self._purge_studies(pixels_until) + self._purge_useless(pixels_until)
+        left = self._purge_studies(pixels_until) + self._purge_useless(pixels_until, _OF_NO_USE)
+        left += self._purge_useless(now - settings.unmatched_days * 86400, (InstanceState.UNMATCHED,))
         self._forget(now - settings.metadata_days * 86400)
         return left
 
@@ -129,9 +130,9 @@ class Janitor:
             LOG.warning("no digest of its pixels", extra={"study": study_key(image.study_uid), "reason": reason})
             return ""
 
-    def _purge_useless(self, until: float) -> int:
+    def _purge_useless(self, until: float, states: Sequence[InstanceState]) -> int:
         query = select(INSTANCES).where(
-            INSTANCES.c.state.in_(_OF_NO_USE), INSTANCES.c.received_at < until, INSTANCES.c.path != ""
+            INSTANCES.c.state.in_(states), INSTANCES.c.received_at < until, INSTANCES.c.path != ""
         )
         with self._context.store.read() as connection:
             due = connection.execute(query.limit(STUDIES_AT_ONCE)).all()
