@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_a_short_run_measures_and_accounts_without_errors(tmp_path: Path) -> None:
     plan = FilmPlan(
-        seconds=0.4, warm_s=0.3, repeats=1, syntaxes=("raw", "j2k"), accounting_only=True, count=2, quick=True
+        seconds=0.8, warm_s=0.3, repeats=1, syntaxes=("raw", "j2k"), accounting_only=True, count=2, quick=True
     )
     result = bench_films(CHECKOUT, tmp_path, plan, "test", lambda _: None)
     assert result.errors == {}

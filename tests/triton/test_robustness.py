@@ -74,6 +74,7 @@ class PeakMemory:
 
 
 def test_every_test_file_of_pydicom_is_read_or_refused_by_name(server, capsys):
+    healed = len(server.heals)  # other tests kill model processes of this server
     files = sorted({file for file in get_testdata_files() if os.path.isfile(file)})  # noqa: PTH113
     assert len(files) > 80
     arguments = ["read", *files, "--json", "--url", server.http_url, "--any-body-part"]
@@ -89,10 +90,11 @@ def test_every_test_file_of_pydicom_is_read_or_refused_by_name(server, capsys):
     assert set(told.values()) >= NAMES
     read = [line for line in lines if "error" not in line]  # pydicom carries no film, but another version may
     assert all(0 <= finding["probability"] <= 1 for line in read for finding in line["findings"])
-    assert not server.heals
+    assert len(server.heals) == healed
 
 
 def test_two_thousand_wrong_films_spoil_no_good_one_and_leave_the_server_as_it_was(server):
+    healed = len(server.heals)  # other tests kill model processes of this server
     good = [
         to_bytes(film(Stored(radiograph(300, 256)), WindowCenter=2000, WindowWidth=3000)),
         compressed(film(radiograph(512, 400, 8)), JPEG2000Lossless),
@@ -116,7 +118,7 @@ def test_two_thousand_wrong_films_spoil_no_good_one_and_leave_the_server_as_it_w
     assert outcomes["InvalidDicom"] > MUTATED / 4
     assert outcomes["UnsupportedImage"] > MUTATED / 20
     assert set(outcomes) <= NAMES | {"read"}
-    assert not server.heals, "a model's process died"
+    assert len(server.heals) == healed, "a model's process died"
     assert peak.mib - before < PEAK_MIB
     assert after - before < GROWTH_MIB
 
@@ -135,6 +137,7 @@ def outcome(client: Client, dicom: bytes) -> str:
 
 
 def test_a_decoding_process_that_is_killed_costs_at_most_its_film(server):
+    healed = len(server.heals)  # other tests kill model processes of this server
     packed = compressed(film(radiograph(400, 300, 8)), JPEG2000Lossless)
     with Client(server.http_url, retry=Retry(times=0)) as client:
         expected = client.read(packed).findings[0].probability
@@ -147,4 +150,4 @@ def test_a_decoding_process_that_is_killed_costs_at_most_its_film(server):
             for _ in stubs:
                 assert client.read(packed).findings[0].probability == pytest.approx(expected, abs=1e-5)
         assert server.stub_pids()["chest_xray_preprocess"] == stubs
-    assert not server.heals
+    assert len(server.heals) == healed
