@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow  # most of it waits for a peer that is late on purpose
+
 TWO = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
 FAST = {"commitment_wait_s": 0.5}
 

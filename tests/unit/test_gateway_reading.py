@@ -266,6 +266,7 @@ def test_a_pipeline_that_is_not_served_waits_with_an_alert(works):
         assert wait_for(lambda: works.row(work).reason == "NOT_FOUND: unknown model")
 
 
+@pytest.mark.slow
 def test_a_broken_server_is_probed_and_gives_no_film_up_however_long_it_lasts(works):
     ids = [works.add() for _ in range(3)]
     broken = threading.Event()

@@ -61,6 +61,7 @@ VARIANTS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(attributes=VARIANTS, probability=st.floats(0, 1), novelty=st.floats(0, 2), number=st.integers(1, 99))
 def test_any_film_and_reading_fill_as_they_build(attributes, probability, novelty, number, quick, full, tmp_path):
@@ -122,6 +123,7 @@ print(json.dumps([
 """
 
 
+@pytest.mark.slow
 def test_another_process_on_another_day_builds_the_same_bytes(tmp_path):
     script = _AGAIN.format(tests=str(Path(__file__).parents[1]))
     answers = []

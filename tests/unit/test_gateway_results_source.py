@@ -169,6 +169,7 @@ def test_a_file_that_is_no_dicom_ends_as_a_reason(tmp_path):
 GOOD = to_bytes(film(PIXELS[:8, :8], StudyInstanceUID=STUDY, SeriesInstanceUID=f"{STUDY}.1", PatientSex="F"))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(132, len(GOOD) - 1), junk=st.binary(min_size=1, max_size=12), cut=st.booleans())
 def test_damage_anywhere_gives_a_report_or_a_reason(place, junk, cut, tmp_path):

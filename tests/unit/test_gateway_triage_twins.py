@@ -92,6 +92,7 @@ def test_a_dataset_is_the_same_whatever_stands_before_it(written):
     assert not same_dataset(written("a", data), written("b", bytes(other)))
 
 
+@pytest.mark.slow
 def test_a_decoder_that_dies_or_hangs_is_started_anew(written, tmp_path):
     path = written("film", instance())
     script = tmp_path / "decoder.py"
@@ -110,6 +111,7 @@ def test_a_decoder_that_dies_or_hangs_is_started_anew(written, tmp_path):
     process.close()
 
 
+@pytest.mark.slow
 def test_a_poisonous_twin_is_quarantined_and_the_next_one_compared(tmp_path):
     script = tmp_path / "decoder.py"
     script.write_text(
