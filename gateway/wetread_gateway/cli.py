@@ -191,14 +191,24 @@ def _show(lines: Iterable[RenderableType]) -> None:
 @contextmanager
 def _opened(context: typer.Context, config: Path | None) -> Iterator[Context]:
     """Open the state of a gateway, running or not, as its operator."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
     from wetread_gateway.process import make_context  # noqa: PLC0415
 
+    file = _chosen(context, config)
     with _told():
-        opened = make_context(_chosen(context, config), "operator")
         try:
-            yield opened
-        finally:
-            opened.store.close()
+            opened = make_context(file, "operator")
+            try:
+                yield opened
+            finally:
+                opened.store.close()
+        except SQLAlchemyError as error:
+            reason = str(getattr(error, "orig", None) or error)
+            raise GatewayError(
+                f"the state store of {file} cannot be read ({reason}): `wetread doctor --config {file}` says more, and "
+                "`wetread gateway reindex` builds one anew from the spool where it is gone"
+            ) from error
 
 
 @contextmanager

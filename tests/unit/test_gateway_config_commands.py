@@ -2,6 +2,8 @@
 
 import dataclasses
 import fcntl
+import subprocess
+import sys
 from pathlib import Path
 
 import films
@@ -276,6 +278,20 @@ class TestOperatorsCommands:
         ran = RUN.invoke(app, ["--config", str(tmp_path / "none.toml")])
         assert ran.exit_code == 1
         assert "no such file; `wetread gateway init" in ran.output
+
+
+class TestABrokenStore:
+    def test_an_operator_is_told_which_store_and_what_to_do(self, tmp_path):
+        file = tmp_path / "gateway.toml"
+        file.write_text(f'[gateway]\nstate_dir = "{tmp_path / "state"}"\n[dicom]\nany_peer = true\n')
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state" / "state.sqlite").write_bytes(b"no database " * 1000)
+        command = [Path(sys.executable).with_name("wetread"), "gateway", "queue", "--config", file]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert run.returncode == 1
+        assert f"the state store of {file} cannot be read (file is not a database)" in run.stderr
+        assert "wetread doctor --config" in run.stderr
+        assert "Traceback" not in run.stderr
 
 
 class TestReference:
