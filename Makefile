@@ -11,10 +11,10 @@ BIN := $(VENV)/bin
 # Of the environment's Python, or of the one that will make it.
 LOCK = requirements/py$(shell p=$(BIN)/python; [ -x $$p ] || p=$(PYTHON); \
 	$$p -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
-PACKAGES := wetread_preprocess wetread_postprocess wetread_embedded wetread_client wetread_gateway wetread_models wetread_bench
+PACKAGES := wetread_preprocess wetread_postprocess wetread_embedded wetread_client wetread_gateway wetread_models wetread_release wetread_bench
 ADAPTERS := preprocess_backend/model.py postprocess_backend/model.py embedded/backends/onnxruntime/model.py
 # The PACS, its tools and the validators; PostgreSQL as the store of several gateways; strace for the order of fsyncs.
-SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools postgresql strace
+SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools postgresql strace etcd-server
 PIXELMED_PACKAGES := libpixelmed-java default-jre-headless
 export WETREAD_DATA ?= $(wildcard $(abspath ../shared/data))
 
@@ -38,6 +38,13 @@ setup-models: $(VENV)/.models ## The models extra: torch (CPU build) and what tr
 
 $(VENV)/.models: $(VENV)/.ready requirements/models.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/models.txt -c $(LOCK)
+	@touch $@
+
+.PHONY: setup-tensorrt
+setup-tensorrt: $(VENV)/.tensorrt ## NVIDIA's ONNX parser and engine compiler for any CPU (150 MB; x86_64)
+
+$(VENV)/.tensorrt: $(VENV)/.ready requirements/tensorrt.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/tensorrt.txt
 	@touch $@
 
 .PHONY: setup-system

@@ -17,6 +17,7 @@ PACKAGES = {
     "wetread_client": ROOT / "client",
     "wetread_gateway": ROOT / "gateway",
     "wetread_models": ROOT / "tools",
+    "wetread_release": ROOT / "tools",
     "wetread_bench": ROOT / "tools",
 }
 ARROWS = {
@@ -27,6 +28,7 @@ ARROWS = {
     "wetread_client": set(),
     "wetread_gateway": {"wetread_client"},
     "wetread_models": {"wetread_preprocess", "wetread_postprocess"},
+    "wetread_release": {"wetread_client", "wetread_models", "wetread_embedded"},
     "wetread_bench": set(PACKAGES),
 }
 TRITON_FREE = ("wetread_preprocess", "wetread_postprocess", "wetread_onnx", "wetread_models")

@@ -33,6 +33,10 @@ COMMANDS = (
     Command(
         "gateway", "wetread_gateway.cli:app", "gateway", "Take studies from a PACS, read them, write the results back."
     ),
+    Command(
+        "release", "wetread_release.cli:app", "release", "Build engines, pass the gate, publish, promote, roll back."
+    ),
+    Command("rollout", "wetread_client.rollout.command:app", "client", "Show and set which release reads whom."),
     Command("model", "wetread_models.cli:app", "models", "Train, evaluate and describe models."),
     Command("bench", "wetread_bench.cli:app", "bench", "Measure throughput and latency."),
     Command("doctor", "wetread_client.doctor:doctor", "client", "Check the installation and a server."),

@@ -1,0 +1,1 @@
+"""Build engines, pass the gate, publish, promote, roll back; and the agent that carries it out beside each Triton."""

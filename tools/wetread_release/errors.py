@@ -1,0 +1,38 @@
+"""What can go wrong with a release.
+
+ReleaseError
+├── BadModel        an ONNX file is not what a pipeline or an engine needs; the message names node and remedy
+├── BadDraft        a draft or a published release is not whole, or was changed after it was signed
+│   └── Untrusted   its signature is missing, wrong, or of a key that is not trusted here
+├── GateFailed      the clinical gate has not been passed
+├── ServeFailed     a server does not serve the release: a load, a golden film or a probe failed; it serves what it did
+└── Absent          there is no such release, draft or record
+"""
+
+
+class ReleaseError(Exception):
+    """Base of all errors of this package; the message is for a human and names the remedy."""
+
+
+class BadModel(ReleaseError):
+    """An ONNX file is not what a pipeline or an engine needs."""
+
+
+class BadDraft(ReleaseError):
+    """A draft or a published release is not whole, or not what its manifest says."""
+
+
+class Untrusted(BadDraft):
+    """A release's signature is missing, wrong, or of a key that is not trusted here."""
+
+
+class GateFailed(ReleaseError):
+    """The clinical gate has not been passed."""
+
+
+class ServeFailed(ReleaseError):
+    """A server does not serve the release; it serves what it served before."""
+
+
+class Absent(ReleaseError):
+    """There is no such release, draft or record."""
