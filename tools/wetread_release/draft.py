@@ -7,11 +7,10 @@
 <draft>/gate/                 what the gate wrote: <engine>-<device>.json records, golden.json, report.html
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -69,7 +68,7 @@ class Draft:
         (folder / "draft.json").write_bytes(_ADAPTER.dump_json(self, indent=1) + b"\n")
 
     @classmethod
-    def load(cls, folder: Path) -> Draft:
+    def load(cls, folder: Path) -> Self:
         """Read the draft in `folder` and check that its parts are there.
 
         Raises:

@@ -1,9 +1,8 @@
 """The manifest of a published release: every file by its hash, what the gate said, who made it and why."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
+from typing import Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -134,7 +133,7 @@ class Manifest:
         return _ADAPTER.dump_json(self, indent=1) + b"\n"
 
     @classmethod
-    def parse(cls, document: bytes, where: str) -> Manifest:
+    def parse(cls, document: bytes, where: str) -> Self:
         """Read manifest.json; BadDraft, naming `where`, when it is none."""
         try:
             schema = json.loads(document).get("schema")

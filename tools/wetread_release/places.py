@@ -1,7 +1,5 @@
 """Where a site's release state lies, and what follows from `--state-dir`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -6,8 +6,6 @@
                                 build.json, CARD.md, gate/...
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Protocol
 
@@ -41,5 +39,5 @@ class Registry(Protocol):
         ...
 
     def put(self, pipeline: str, release: int, folder: Path) -> None:
-        """Publish `folder`, which holds the release's layout, durably and all at once; BadDraft when the number is taken."""
+        """Publish `folder`, which holds the release's layout, durably and at once; BadDraft when the number is taken."""
         ...

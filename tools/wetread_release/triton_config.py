@@ -4,8 +4,6 @@ The fields are those of `inference.ModelConfig` (triton-inference-server/common,
 Wetread uses; a test parses every text made here against that message.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator
@@ -97,12 +95,13 @@ def _lines(config: ModelConfig) -> Iterator[str]:
     if config.comment:
         yield f"# {config.comment}"
     yield f"name: {_quoted(config.name)}"
-    if config.backend:
-        yield f"backend: {_quoted(config.backend)}"
-    if config.platform:
-        yield f"platform: {_quoted(config.platform)}"
-    if config.model_file:
-        yield f"default_model_filename: {_quoted(config.model_file)}"
+    for field, value in (
+        ("backend", config.backend),
+        ("platform", config.platform),
+        ("default_model_filename", config.model_file),
+    ):
+        if value:
+            yield f"{field}: {_quoted(value)}"
     yield f"max_batch_size: {config.max_batch_size}"
     for field, tensors in (("input", config.inputs), ("output", config.outputs)):
         yield f"{field} ["
@@ -112,11 +111,7 @@ def _lines(config: ModelConfig) -> Iterator[str]:
         yield f"instance_group [ {{ kind: KIND_{config.kind} count: {config.instances} }} ]"
     if config.dynamic_batching and not config.steps:
         yield f"dynamic_batching {{ {_batching(config)}}}"
-    if config.gpu_accelerators or config.cpu_accelerators:
-        yield "optimization { execution_accelerators {"
-        yield from (f"  gpu_execution_accelerator [ {_accelerator(each)} ]" for each in config.gpu_accelerators)
-        yield from (f"  cpu_execution_accelerator [ {_accelerator(each)} ]" for each in config.cpu_accelerators)
-        yield "} }"
+    yield from _accelerators(config)
     for key, value in config.parameters:
         yield f"parameters {{ key: {_quoted(key)} value: {{ string_value: {_quoted(value)} }} }}"
     if config.warmup:
@@ -125,6 +120,14 @@ def _lines(config: ModelConfig) -> Iterator[str]:
         yield f"version_policy {{ specific {{ versions: [ {', '.join(map(str, config.versions))} ] }} }}"
     if config.steps:
         yield from _steps(config.steps)
+
+
+def _accelerators(config: ModelConfig) -> Iterator[str]:
+    if config.gpu_accelerators or config.cpu_accelerators:
+        yield "optimization { execution_accelerators {"
+        yield from (f"  gpu_execution_accelerator [ {_accelerator(each)} ]" for each in config.gpu_accelerators)
+        yield from (f"  cpu_execution_accelerator [ {_accelerator(each)} ]" for each in config.cpu_accelerators)
+        yield "} }"
 
 
 def _tensor(tensor: TensorConfig) -> str:

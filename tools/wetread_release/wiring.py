@@ -1,7 +1,5 @@
 """How the parts of a pipeline hang together: the ensemble without names and versions of its parts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -114,7 +114,7 @@ def share(
 
 
 def abort(rollout: Rollout, actor: Actor) -> Rollout:
-    """Give everything to the stable release at once: no share, no shadow, no light model. The candidate stays loaded."""
+    """Give all to the stable release at once: no share, no shadow, no light model. The candidate stays loaded."""
     return _next(replace(rollout, candidate_percent=0.0, shadow=False, light_model=""), "abort", actor)
 
 
