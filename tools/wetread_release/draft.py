@@ -10,7 +10,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -68,7 +67,7 @@ class Draft:
         (folder / "draft.json").write_bytes(_ADAPTER.dump_json(self, indent=1) + b"\n")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Draft":
         """Read the draft in `folder` and check that its parts are there.
 
         Raises:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from typing import Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -133,7 +132,7 @@ class Manifest:
         return _ADAPTER.dump_json(self, indent=1) + b"\n"
 
     @classmethod
-    def parse(cls, document: bytes, where: str) -> Self:
+    def parse(cls, document: bytes, where: str) -> "Manifest":
         """Read manifest.json; BadDraft, naming `where`, when it is none."""
         try:
             schema = json.loads(document).get("schema")

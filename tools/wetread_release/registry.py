@@ -39,5 +39,5 @@ class Registry(Protocol):
         ...
 
     def put(self, pipeline: str, release: int, folder: Path) -> None:
-        """Publish `folder`, which holds the release's layout, durably and at once; BadDraft when the number is taken."""
+        """Publish `folder`, which holds the release's layout, durably and at once; BadDraft: the number is taken."""
         ...

@@ -114,12 +114,10 @@ def _lines(config: ModelConfig) -> Iterator[str]:
     yield from _accelerators(config)
     for key, value in config.parameters:
         yield f"parameters {{ key: {_quoted(key)} value: {{ string_value: {_quoted(value)} }} }}"
-    if config.warmup:
-        yield from _warmup(config, config.warmup)
+    yield from _warmup(config)
     if config.versions:
         yield f"version_policy {{ specific {{ versions: [ {', '.join(map(str, config.versions))} ] }} }}"
-    if config.steps:
-        yield from _steps(config.steps)
+    yield from _steps(config.steps)
 
 
 def _accelerators(config: ModelConfig) -> Iterator[str]:
@@ -149,8 +147,10 @@ def _accelerator(accelerator: Accelerator) -> str:
     return f"{{ name: {_quoted(accelerator.name)}{parameters} }}"
 
 
-def _warmup(config: ModelConfig, warmup: Warmup) -> Iterator[str]:
-    yield f"model_warmup [ {{ name: {_quoted(warmup.name)} batch_size: {warmup.batch_size}"
+def _warmup(config: ModelConfig) -> Iterator[str]:
+    if config.warmup is None:
+        return
+    yield f"model_warmup [ {{ name: {_quoted(config.warmup.name)} batch_size: {config.warmup.batch_size}"
     for tensor in config.inputs:
         dims = ", ".join(str(max(dim, 1)) for dim in tensor.dims)
         value = f"data_type: TYPE_{tensor.data_type} dims: [ {dims} ] random_data: true"
@@ -159,6 +159,8 @@ def _warmup(config: ModelConfig, warmup: Warmup) -> Iterator[str]:
 
 
 def _steps(steps: tuple[Step, ...]) -> Iterator[str]:
+    if not steps:
+        return
     yield "ensemble_scheduling {"
     yield "  step ["
     blocks = []
