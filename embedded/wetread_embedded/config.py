@@ -46,8 +46,21 @@ class ServerConfig:
     store: Path | None = None
     """Folder of the served copies, the log and the model cache. Default: `build/state/served` under `root`."""
 
+    state: Path | None = None
+    """Folder with `releases/`, `rollout/` and `keys/`, which the release agent follows. Default: the store's parent."""
+
+    releases: str = ""
+    """Address of published releases, a folder or fsspec URL. Default: `releases` in the state folder."""
+
+    rollouts: str = ""
+    """Address of the rollout store, a folder or etcd://host:port/prefix. Default: `rollout` in the state folder."""
+
+    keys: Path | None = None
+    """Folder with `trusted/*.pem`, whose releases are served. Default: `keys` in the state folder."""
+
     fresh: bool = False
-    """Empty the store first, the cache of compiled models included. Default off: the cache makes starts quick."""
+    """Empty the store first, the cache of compiled models included. Default off: the cache makes starts quick.
+    Published releases and the rollout lie outside the store and stay."""
 
     log_file: Path | None = None
     """File of the server's log, begun anew at each start. Default: `tritonserver.log` in the store."""
@@ -97,6 +110,11 @@ class ServerConfig:
     def store_dir(self) -> Path:
         """The store in use."""
         return (self.store or self.root / "build" / "state" / "served").resolve()
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder in use."""
+        return (self.state or self.store_dir.parent).resolve()
 
     @property
     def log_path(self) -> Path:

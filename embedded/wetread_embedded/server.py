@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import Self
 
 from wetread_embedded import shared_memory, stubs
+from wetread_embedded.attendant import Attendant, find_attendant
 from wetread_embedded.config import ServerConfig
 from wetread_embedded.errors import PortInUse, StartFailed, StartTimeout
 from wetread_embedded.heal import Heal
-from wetread_embedded.healer import Healer
 from wetread_embedded.process import ServerProcess
 from wetread_embedded.requirements import check
 from wetread_embedded.rest import Rest
@@ -38,7 +38,7 @@ class EmbeddedTriton:
         self.pipelines: list[str] = []
         self._store: Store | None = None
         self._process: ServerProcess | None = None
-        self._healer: Healer | None = None
+        self._attendant: Attendant | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -77,7 +77,7 @@ class EmbeddedTriton:
     @property
     def watched_pids(self) -> list[int]:
         """The process ids whose death the healer notices at once."""
-        return self._healer.watched_pids if self._healer is not None else []
+        return list(self._attendant.watched_pids) if self._attendant is not None else []
 
     @property
     def is_running(self) -> bool:
@@ -87,7 +87,7 @@ class EmbeddedTriton:
     @property
     def heals(self) -> list[Heal]:
         """What was healed so far, oldest first."""
-        return self._healer.heals if self._healer is not None else []
+        return list(self._attendant.heals) if self._attendant is not None else []
 
     def stub_pids(self) -> dict[str, list[int]]:
         """Return the process ids of the live stubs by model."""
@@ -111,19 +111,19 @@ class EmbeddedTriton:
         runtime = Runtime.find()
         self._store = Store.open(self.config.store_dir, fresh=self.config.fresh)
         try:
-            self._store.fill(self.config.root, runtime)
-            self.pipelines = self._store.pipelines
-            self._launch_on_ports(runtime, self._store)
-            if self.config.heal:
-                self._healer = self._start_healer(self._store)
+            self._store.provide_backends(self.config.root, runtime)
+            self._attendant = find_attendant(self.config, self._store)
+            self._attendant.prepare()
+            self._launch_whatever_loads(runtime, self._store, self._attendant)
+            self._attendant.start(self.rest)
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
         """Stop the server; nothing of it stays, neither a process nor shared memory. May be called twice."""
-        if self._healer is not None:
-            self._healer.stop()
+        if self._attendant is not None:
+            self._attendant.stop()
         if self._process is not None:
             self._process.stop(self.config.exit_timeout_s + 2.0)
         if self._store is not None:
@@ -145,16 +145,17 @@ class EmbeddedTriton:
     def _reachable_host(self) -> str:
         return "127.0.0.1" if self.config.host == "0.0.0.0" else self.config.host  # noqa: S104 - read, not bound
 
-    def _start_healer(self, store: Store) -> Healer:
-        healer = Healer(
-            self.rest,
-            store,
-            canary_interval_s=self.config.canary_interval_s,
-            load_timeout_s=self.config.startup_timeout_s,
-            on_heal=self.config.on_heal,
-        )
-        healer.start()
-        return healer
+    def _launch_whatever_loads(self, runtime: Runtime, store: Store, attendant: Attendant) -> None:
+        """Launch the server; with other releases where the attendant has some in the place of those that fail."""
+        while True:
+            self.pipelines = store.pipelines
+            try:
+                self._launch_on_ports(runtime, store)
+            except StartFailed as error:
+                if not attendant.fall_back(str(error)):
+                    raise
+            else:
+                return
 
     def _launch_on_ports(self, runtime: Runtime, store: Store) -> None:
         wanted = (self.config.http_port, self.config.grpc_port, self.config.metrics_port)

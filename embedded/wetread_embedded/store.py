@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Self
 
@@ -79,10 +78,6 @@ class Store:
         """The names of the served pipelines."""
         return sorted(config.parent.name for config in self.ensembles.glob("*/config.pbtxt"))
 
-    def versions(self, model: str) -> list[Path]:
-        """Return the version folders of a served model."""
-        return sorted(path for path in (self.models / model).iterdir() if path.name.isdecimal())
-
     def empty(self) -> None:
         """Remove all but the lock."""
         for entry in self.path.iterdir():
@@ -93,18 +88,8 @@ class Store:
             else:
                 entry.unlink()
 
-    def fill(self, root: Path, runtime: Runtime) -> None:
-        """Make the served copies from the repositories in `root`, and the backends' folder.
-
-        Whoever provides the entry point `wetread.serve` makes the copies, called with `root` and the store's folder;
-        without one they are made anew from Git's state.
-        """
-        for entry_point in entry_points(group="wetread.serve"):
-            entry_point.load()(root, self.path)
-            break
-        else:
-            copy_repository(root / "model_repository", self.models)
-            copy_repository(root / "ensembles", self.ensembles)
+    def provide_backends(self, root: Path, runtime: Runtime) -> None:
+        """Make the backends' folder anew: Triton's Python backend, and the python-based ones of `root`."""
         self.cache.mkdir(exist_ok=True)
         if self.backends.exists():
             shutil.rmtree(self.backends)

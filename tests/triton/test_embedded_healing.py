@@ -124,7 +124,7 @@ def test_the_canary_finds_a_dead_process_that_nobody_watches(tiny):
     tiny.add_python("echo")
     with EmbeddedTriton(tiny.config(canary_interval_s=0.1)) as server:
         [pid] = server.stub_pids()["echo_model"]
-        server._healer._unwatch(pid)
+        server._attendant._healer._unwatch(pid)
         os.kill(pid, signal.SIGKILL)
         assert wait_for(lambda: server.heals)
         assert "canary" in server.heals[0].cause

@@ -1,9 +1,9 @@
 """The healer's small parts: stubs, canaries, waits."""
 
 import pytest
-from wetread_embedded.backoff import Backoff
-from wetread_embedded.canary import DEAD_STUB, Canary
 from wetread_embedded.stubs import Stub, parse
+from wetread_release.agent.backoff import Backoff
+from wetread_release.agent.canary import DEAD_STUB, Canary
 
 PREFIX = "wetread_6114_6765e703_"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from wetread_embedded import ServerConfig
+from wetread_embedded.attendant import find_attendant
 from wetread_embedded.config import find_checkout
 from wetread_embedded.errors import StoreInUse
 from wetread_embedded.requirements import Host, problems
@@ -84,12 +85,11 @@ def test_the_store_copies_only_what_the_server_reads(tmp_path):
     (tmp_path / "root" / "ensembles" / "p" / "7").mkdir(parents=True)
     (tmp_path / "root" / "ensembles" / "p" / "config.pbtxt").touch()
     store = Store.open(tmp_path / "store")
-    store.fill(tmp_path / "root", Runtime.find())
+    find_attendant(ServerConfig(root=tmp_path / "root"), store).prepare()
     served = sorted(str(path.relative_to(store.models)) for path in store.models.rglob("*"))
     assert served == ["m", "m/1", "m/1/model.onnx", "m/config.pbtxt"]
     assert (store.ensembles / "p" / "7").is_dir()
     assert store.pipelines == ["p"]
-    assert [version.name for version in store.versions("m")] == ["1"]
     store.close()
 
 
@@ -97,12 +97,13 @@ def test_the_store_is_made_anew_and_keeps_the_cache_unless_fresh(tmp_path):
     (tmp_path / "root" / "model_repository").mkdir(parents=True)
     (tmp_path / "root" / "ensembles").mkdir()
     store = Store.open(tmp_path / "store")
-    store.fill(tmp_path / "root", Runtime.find())
+    find_attendant(ServerConfig(root=tmp_path / "root"), store).prepare()
+    store.provide_backends(tmp_path / "root", Runtime.find())
     (store.models / "stale").mkdir()
     (store.cache / "compiled").touch()
     store.close()
     again = Store.open(tmp_path / "store")
-    again.fill(tmp_path / "root", Runtime.find())
+    find_attendant(ServerConfig(root=tmp_path / "root"), again).prepare()
     assert not (again.models / "stale").exists()
     assert (again.cache / "compiled").exists()
     again.close()
@@ -155,7 +156,7 @@ def test_the_command_line_listens_on_loopback_only_and_loads_the_pipelines_alone
     config = ServerConfig(store=tmp_path)
     store = Store.open(tmp_path)
     runtime = Runtime.find()
-    store.fill(CHECKOUT, runtime)
+    find_attendant(config, store).prepare()
     command = command_line(config, runtime, store, (1, 2, 3))
     store.close()
     assert [word for word in command if "address" in word] == [

@@ -5,11 +5,13 @@ import math
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 from wetread_embedded.errors import ServerCallFailed
-from wetread_embedded.rest import Rest
+
+if TYPE_CHECKING:
+    from wetread_embedded.rest import Rest
 
 # What a request gets whose process died before or under it; any other answer comes from a process that lives.
 DEAD_STUB = re.compile(r"Stub process '[^']*' is not healthy|[Tt]he stub process .*(restart|exited)")
@@ -26,6 +28,18 @@ class Canary:
     path: str
     body: bytes
     headers: Mapping[str, str]
+
+    @classmethod
+    def of_versions(cls, model: str, config: Mapping[str, object]) -> dict[str, Self]:
+        """Make a canary for each version that the configuration's policy names; without names, one for the latest."""
+        policy = config.get("version_policy")
+        specific = policy.get("specific") if isinstance(policy, Mapping) else None
+        versions = specific.get("versions", ()) if isinstance(specific, Mapping) else ()
+        canary = cls.of(model, config)
+        if not versions:
+            return {"": canary}
+        paths = {str(version): f"/v2/models/{model}/versions/{version}/infer" for version in versions}
+        return {version: replace(canary, path=path) for version, path in paths.items()}
 
     @classmethod
     def of(cls, model: str, config: Mapping[str, object]) -> Self:
@@ -48,7 +62,7 @@ class Canary:
         headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
         return cls(f"/v2/models/{model}/infer", head + data, headers)
 
-    def find_dead(self, rest: Rest) -> str:
+    def find_dead(self, rest: "Rest") -> str:
         """Send the canary, wait as long as it takes; return the server's words where the process is dead, else ''."""
         try:
             rest.call("POST", self.path, self.body, dict(self.headers), timeout_s=None)

@@ -1,5 +1,7 @@
 """Brings back the processes of models that died: Triton 2.51 neither restarts them nor tells."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import os
@@ -7,17 +9,23 @@ import selectors
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from wetread_embedded import stubs
-from wetread_embedded.backoff import Backoff
-from wetread_embedded.canary import Canary
 from wetread_embedded.errors import ServerCallFailed
 from wetread_embedded.heal import Heal
-from wetread_embedded.rest import Rest
-from wetread_embedded.store import Store
-from wetread_embedded.stubs import Stub
+
+from wetread_release.agent.backoff import Backoff
+from wetread_release.agent.canary import Canary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wetread_embedded.rest import Rest
+    from wetread_embedded.stubs import Stub
+
+    from wetread_release.agent.served import ServedCopy
 
 log = logging.getLogger(__name__)
 
@@ -39,27 +47,36 @@ class _Report:
     """A canary's answer by a dead process."""
 
     model: str
+    version: str
+    """Empty: the model's policy names none."""
     words: str
     sent: float
 
 
 class Healer:
-    """Watches every stub by its process id, and every model by a canary inference; one heal at a time."""
+    """Watches every stub by its process id, and every version by a canary inference; one heal at a time.
+
+    `prefix`: what the names of the server's shared memory begin with; empty where its processes cannot be seen, so
+    that the canaries find all deaths.
+    """
 
     def __init__(
         self,
         rest: Rest,
-        store: Store,
+        served: ServedCopy,
+        prefix: str,
         *,
         canary_interval_s: float,
         load_timeout_s: float,
+        lock: threading.Lock | None = None,
         on_heal: Callable[[Heal], None] | None = None,
     ) -> None:
         self.heals: list[Heal] = []
-        self.lock = threading.Lock()
+        self.lock = lock or threading.Lock()
         """Held during a heal. Whoever else loads models takes it, too."""
         self._rest = rest
-        self._store = store
+        self._served = served
+        self._prefix = prefix
         self._canary_interval_s = canary_interval_s
         self._load_timeout_s = load_timeout_s
         self._on_heal = on_heal
@@ -70,6 +87,7 @@ class Healer:
         self._canaries: dict[str, threading.Thread] = {}
         self._reports: deque[_Report] = deque()
         self._stopping = threading.Event()
+        self._look = threading.Event()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wake_fd, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name="healer", daemon=True)
@@ -83,6 +101,11 @@ class Healer:
         """Begin to watch."""
         self._rescan()
         self._thread.start()
+
+    def look_again(self) -> None:
+        """Find out what runs now: somebody has loaded a model."""
+        self._look.set()
+        self._wake()
 
     def stop(self) -> None:
         """End; a heal that has begun ends first, unless the server hangs in it."""
@@ -103,7 +126,8 @@ class Healer:
                 if patient.due <= time.monotonic() and not self._stopping.is_set():
                     del self._patients[patient.model]
                     self._heal(patient)
-            if time.monotonic() >= next_rescan:
+            if time.monotonic() >= next_rescan or self._look.is_set():
+                self._look.clear()
                 self._rescan()
                 next_rescan = time.monotonic() + self._canary_interval_s
         for pid in list(self._watched):
@@ -121,14 +145,15 @@ class Healer:
     def _on_report(self, report: _Report) -> None:
         backoff = self._backoffs.get(report.model)
         if backoff is None or backoff.last_heal < report.sent:  # else it met the process that was replaced since
-            self._admit(report.model, f"its canary was told: {report.words}", frozenset())
+            versions = frozenset([report.version] if report.version else [])
+            self._admit(report.model, f"its canary was told: {report.words}", versions)
 
     def _is_retired(self, stub: Stub) -> bool:
-        """Tell whether the stub ended in order: a newer one has its place, or its model is gone."""
+        """Tell whether the stub ended in order: a newer one has its place, or its version is gone."""
         place = (stub.model, stub.version, stub.instance)
-        if any((other.model, other.version, other.instance) == place for other in stubs.find(self._store.prefix)):
+        if any((other.model, other.version, other.instance) == place for other in stubs.find(self._prefix)):
             return True
-        return not self._rest.is_ready(stub.model)  # it stays ready when its stubs die
+        return not self._rest.is_ready(f"{stub.model}/versions/{stub.version}")  # it stays ready when its stubs die
 
     def _admit(self, model: str, cause: str, versions: frozenset[str]) -> None:
         waiting = self._patients.get(model)
@@ -161,7 +186,7 @@ class Healer:
     def _reload(self, patient: _Patient) -> str:
         """Load the model anew; return why that failed, or ''."""
         try:
-            for version in self._store.versions(patient.model):
+            for version in self._served.versions(patient.model):
                 if not patient.versions or version.name in patient.versions:
                     os.utime(version)  # a load without a change does nothing
             self._rest.load(patient.model, timeout_s=self._load_timeout_s)
@@ -170,30 +195,31 @@ class Healer:
         return "" if self._rest.is_ready(patient.model) else "it is not ready after the load"
 
     def _rescan(self) -> None:
-        """Watch the stubs that are not watched yet, and give every model a canary."""
-        for stub in stubs.find(self._store.prefix):
+        """Watch the stubs that are not watched yet, and give every model a canary. Whoever loads a model calls it."""
+        for stub in stubs.find(self._prefix) if self._prefix else ():
             if stub.pid not in self._watched:
                 with contextlib.suppress(ProcessLookupError):
                     fd = os.pidfd_open(stub.pid)
                     self._watched[stub.pid] = fd
                     self._selector.register(fd, selectors.EVENT_READ, stub)
-            if stub.model not in self._canaries:
-                name = f"canary-{stub.model}"
-                canary = threading.Thread(target=self._send_canaries, args=(stub.model,), name=name, daemon=True)
-                self._canaries[stub.model] = canary
+        for model in self._served.model_names():
+            if model not in self._canaries:
+                name = f"canary-{model}"
+                canary = threading.Thread(target=self._send_canaries, args=(model,), name=name, daemon=True)
+                self._canaries[model] = canary
                 canary.start()
 
     def _send_canaries(self, model: str) -> None:
-        """Ask the model again and again. Each waits for its answer as long as it takes: slow is not dead."""
+        """Ask the model's versions again and again. Each waits for its answer as long as it takes: slow is not dead."""
         while not self._stopping.wait(self._canary_interval_s):
             sent = time.monotonic()
             try:
-                words = Canary.of(model, self._rest.config(model)).find_dead(self._rest)
+                for version, canary in Canary.of_versions(model, self._rest.config(model)).items():
+                    if words := canary.find_dead(self._rest):
+                        self._reports.append(_Report(model, version, words, sent))
+                        self._wake()
             except ServerCallFailed:
                 continue  # unloaded, or being loaded
-            if words:
-                self._reports.append(_Report(model, words, sent))
-                self._wake()
 
     def _wake(self) -> None:
         os.eventfd_write(self._wake_fd, 1)
