@@ -74,22 +74,27 @@ class Draft:
             BadDraft: it is no draft, or not whole.
         """
         path = folder / "draft.json"
-        try:
-            content = path.read_bytes()
-            schema = json.loads(content).get("schema")
-            draft = _ADAPTER.validate_json(content)
-        except FileNotFoundError as error:
-            raise BadDraft(f"{folder} is no draft: it has no draft.json; `wetread release build` makes one") from error
-        except (ValidationError, ValueError, AttributeError) as error:
-            raise BadDraft(f"{path}: {error}") from error
-        if schema != SCHEMA:
-            raise BadDraft(f"{path}: schema {schema} is not known here, this version reads {SCHEMA}: update wetread")
+        if not path.is_file():
+            raise BadDraft(f"{folder} is no draft: it has no draft.json; `wetread release build` makes one")
+        draft = load_document(path)
         for part in draft.parts:
             if part.config.name != base_name(draft.pipeline, part.role):
                 raise BadDraft(f"{path}: the {part.role} is named {part.config.name}, not by its pipeline and role")
             if not part_folder(folder, part).is_dir():
                 raise BadDraft(f"{part_folder(folder, part)} is missing")
         return draft
+
+
+def load_document(path: Path) -> Draft:
+    """Read a draft.json without looking for its parts; BadDraft when it is none."""
+    try:
+        content = path.read_bytes()
+        schema = json.loads(content).get("schema")
+        if schema != SCHEMA:
+            raise BadDraft(f"{path}: schema {schema} is not known here, this version reads {SCHEMA}: update wetread")
+        return _ADAPTER.validate_json(content)
+    except (OSError, ValidationError, ValueError, AttributeError) as error:
+        raise BadDraft(f"{path}: {error}") from error
 
 
 def part_folder(folder: Path, part: DraftPart) -> Path:

@@ -1,0 +1,157 @@
+"""The swap on one server: load beside, flip the ensemble, retire what nobody pins. Each step can be undone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from wetread_release.agent.memory import check_memory
+from wetread_release.agent.served import served_versions
+from wetread_release.errors import ServeFailed
+from wetread_release.triton_config import ModelConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from wetread_release.agent.control import Control
+    from wetread_release.agent.served import ServedCopy
+    from wetread_release.manifest import Manifest, ReleasedPart
+
+LOG = logging.getLogger(__name__)
+
+
+class Swap:
+    """Changes what one running server serves; its caller holds the lock that the healer takes, too.
+
+    `compile_idle`: called for each part before it is loaded, to do what is costly at idle priority.
+    """
+
+    def __init__(
+        self, served: ServedCopy, control: Control, target: str, compile_idle: Callable[[ReleasedPart], None]
+    ) -> None:
+        self._served, self._control, self._target = served, control, target
+        self._compile = compile_idle
+
+    def load_beside(self, manifest: Manifest) -> bool:
+        """Load the parts of a release beside all that is served; tell whether anything had to be loaded.
+
+        Raises:
+            ServeFailed: a part does not load, or not beside the others; all is as it was.
+        """
+        parts = list(manifest.pins(self._target).values())
+        new = [part for part in parts if not self._is_loaded(part)]
+        if not new:
+            return False
+        check_memory(new, self._served.models)
+        for part in new:
+            self._compile(part)
+        done: list[tuple[str, str | None]] = []
+        try:
+            for part in new:
+                done.append((part.model, self._served.config_text(part.model)))
+                self._load_part(part)
+        except ServeFailed:
+            for model, text in reversed(done):
+                self._put_back(model, text)
+            raise
+        return True
+
+    def serve(self, ensemble: str, manifest: Manifest) -> float:
+        """Let an ensemble answer with a release whose parts are loaded; return the seconds that the load took.
+
+        Raises:
+            ServeFailed: it does not load; it answers as before.
+        """
+        config = manifest.ensemble(ensemble, self._target)
+        before = self._served.ensemble_text(ensemble)
+        if not self._served.write_ensemble(config) and self._control.is_ready(ensemble, manifest.release):
+            return 0.0
+        started = time.perf_counter()
+        try:
+            self._control.load(ensemble)
+            took = time.perf_counter() - started
+            if not self._control.is_ready(ensemble, manifest.release):
+                raise ServeFailed(f"{ensemble} release {manifest.release} is not ready after its load")
+        except ServeFailed:
+            self._served.restore_ensemble(ensemble, before)
+            if before is not None:
+                self._control.load(ensemble)
+            raise
+        return took
+
+    def drop(self, ensemble: str) -> None:
+        """Stop serving an ensemble; its parts stay loaded."""
+        if self._served.ensemble_text(ensemble) is None:
+            return
+        self._control.unload(ensemble)
+        self._served.remove_ensemble(ensemble)
+
+    def retire(self, keep: Sequence[Manifest], known: Iterable[Manifest]) -> list[str]:
+        """Unload the versions of `known` releases that neither an ensemble pins nor a release in `keep` needs.
+
+        Their folders go, too, unless an ensemble pins them. Returns what was removed.
+        """
+        wanted = self._wanted(keep)
+        models = {part.model: part for manifest in known for part in manifest.pins(self._target).values()}
+        for model, part in sorted(models.items()):
+            text = self._served.config_text(model)
+            if text is None:
+                continue
+            if not wanted.get(model):
+                self._control.unload(model)
+            elif served_versions(text) != wanted[model]:
+                self._served.write_config(_with_versions(part.config, wanted[model]))
+                self._control.load(model)
+        return self._served.collect({model: wanted.get(model, set()) for model in models})
+
+    def _wanted(self, keep: Sequence[Manifest]) -> dict[str, set[int]]:
+        wanted = self._served.pins()
+        for manifest in keep:
+            for part in manifest.pins(self._target).values():
+                wanted.setdefault(part.model, set()).add(part.version)
+        return wanted
+
+    def _is_loaded(self, part: ReleasedPart) -> bool:
+        text = self._served.config_text(part.model)
+        loaded = text is not None and part.version in served_versions(text)
+        return loaded and self._control.is_ready(part.model, part.version)
+
+    def _load_part(self, part: ReleasedPart) -> None:
+        text = self._served.config_text(part.model)
+        there = served_versions(text) if text is not None else set()
+        if text is not None and not _same(text, part.config, there):
+            raise ServeFailed(
+                f"model_repository/{part.model}/config.pbtxt of the served copy is not what release agents write: it "
+                "was edited by hand, or the release should have a model name of its own; restart the server"
+            )
+        self._served.write_config(_with_versions(part.config, there | {part.version}))
+        self._control.load(part.model)
+        for version in sorted(there | {part.version}):
+            if not self._control.is_ready(part.model, version):
+                raise ServeFailed(f"{part.model} version {version} is not ready after the load")
+
+    def _put_back(self, model: str, text: str | None) -> None:
+        try:
+            if text is None:
+                self._control.unload(model)
+                self._served.restore_config(model, None)
+            else:
+                self._served.restore_config(model, text)
+                self._control.load(model)
+        except ServeFailed as error:
+            LOG.error("%s could not be put back as it was: %s", model, error)
+
+
+def _with_versions(config: ModelConfig, versions: Iterable[int]) -> ModelConfig:
+    return replace(config, versions=tuple(sorted(versions)))
+
+
+def _same(text: str, config: ModelConfig, versions: Iterable[int]) -> bool:
+    """Tell whether a file on disk is the one made from `config`, comments aside: a change reloads every version."""
+    return _without_comments(text) == _without_comments(_with_versions(config, versions).text())
+
+
+def _without_comments(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith("#")]
