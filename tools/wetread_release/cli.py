@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from wetread_release.keygen_command import keygen
+from wetread_release.list_command import list_releases
+from wetread_release.promote_command import promote, rollback, withdraw
+
 app = typer.Typer(
     help="Build engines, pass the gate, publish, promote, roll back.",
     no_args_is_help=True,
@@ -15,3 +19,10 @@ app = typer.Typer(
 @app.callback()
 def release() -> None:
     """Build engines, pass the gate, publish, promote, roll back."""
+
+
+app.command("promote")(promote)
+app.command("rollback")(rollback)
+app.command("withdraw")(withdraw)
+app.command("list")(list_releases)
+app.command("keygen")(keygen)

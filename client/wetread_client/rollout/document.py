@@ -73,7 +73,7 @@ class Rollout:
     highest: int = 0
     """The highest release number ever given; none is given twice."""
     act: str = ""
-    """The step that made this revision: publish, promote, rollback, withdraw, set, abort."""
+    """The step that made this revision: adopt, publish, promote, rollback, withdraw, undo, set, abort."""
     by: str = ""
     """Who took it."""
     approved_by: str = ""

@@ -84,6 +84,15 @@ def withdraw(rollout: Rollout, actor: Actor) -> Rollout:
     return _next(_without_candidate(rollout), "withdraw", actor)
 
 
+def undo(rollout: Rollout, before: Rollout, actor: Actor) -> Rollout:
+    """Put back what was in force before a step that the servers could not carry out; no number is given twice."""
+    if before.pipeline != rollout.pipeline or before.revision >= rollout.revision:
+        raise RolloutError(f"revision {before.revision} does not come before revision {rollout.revision}")
+    return _next(
+        replace(before, revision=rollout.revision, highest=max(before.highest, rollout.highest)), "undo", actor
+    )
+
+
 def share(
     rollout: Rollout,
     actor: Actor,
