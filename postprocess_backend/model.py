@@ -1,24 +1,32 @@
-"""Triton adapter: logits, activations and features in, the reading out."""
+"""Triton adapter: scores, activations and features in, the reading out; inputs that a pipeline lacks are left out."""
 
 from __future__ import annotations
 
+import json
 import traceback
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from wetread_postprocess import InvalidGeometry, Postprocessor
-
-_INPUTS = ("LOGITS", "ACTIVATION", "FEATURES", "GEOMETRY")
+from wetread_postprocess import InvalidGeometry, InvalidScores, Postprocessor
 
 
 class TritonPythonModel:
     """One instance reads by the rules of its version folder."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load `pipeline.json` and the novelty statistics."""
+        """Load `pipeline.json` and the novelty statistics, and check that they serve the configuration."""
+        config = json.loads(args["model_config"])
+        self._inputs = {tensor["name"] for tensor in config["input"]}
+        self._outputs = {tensor["name"] for tensor in config["output"]}
         self._postprocessor = Postprocessor.load(Path(args["model_repository"]) / args["model_version"])
+        (columns,) = (int(tensor["dims"][0]) for tensor in config["input"] if tensor["name"] == "LOGITS")
+        heatmap, novelty = (
+            source in self._inputs and output in self._outputs
+            for source, output in (("ACTIVATION", "HEATMAP"), ("FEATURES", "NOVELTY"))
+        )
+        self._postprocessor.fits(columns, heatmap=heatmap, novelty=novelty)
         self._card = np.frombuffer(self._postprocessor.card, np.uint8)[None]
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -30,15 +38,18 @@ class TritonPythonModel:
             return self._respond(request)
         except InvalidGeometry as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
+        except InvalidScores as error:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INTERNAL))
         except Exception:  # noqa: BLE001 -- the outermost loop of a film: a bug of ours must not fail its neighbours
             pb_utils.Logger.log_error(traceback.format_exc())
             message = "postprocessing failed on this film; the server's log has the traceback"
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INTERNAL))
 
     def _respond(self, request: Any) -> Any:
-        wanted = set(request.requested_output_names())
+        wanted = self._outputs & set(request.requested_output_names())
         logits, activation, features, geometry = (
-            pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0] for name in _INPUTS
+            pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0] if name in self._inputs else None
+            for name in ("LOGITS", "ACTIVATION", "FEATURES", "GEOMETRY")
         )
         reading = self._postprocessor.read(
             logits, activation, features, geometry.tobytes(), with_heatmap="HEATMAP" in wanted

@@ -2,10 +2,10 @@
 
 from wetread_postprocess.heatmap import heatmap, heatmap_size
 from wetread_postprocess.novelty import FeatureStatistics
-from wetread_postprocess.pipeline import FindingRule, Pipeline
-from wetread_postprocess.reading import InvalidGeometry, Postprocessor, Reading
+from wetread_postprocess.pipeline import FindingRule, NoveltyRule, Pipeline
+from wetread_postprocess.reading import InvalidGeometry, InvalidScores, Postprocessor, Reading
 
 __all__ = [
-    "FeatureStatistics", "FindingRule", "InvalidGeometry", "Pipeline", "Postprocessor", "Reading", "heatmap",
-    "heatmap_size",
+    "FeatureStatistics", "FindingRule", "InvalidGeometry", "InvalidScores", "NoveltyRule", "Pipeline",
+    "Postprocessor", "Reading", "heatmap", "heatmap_size",
 ]  # fmt: skip

@@ -12,9 +12,16 @@ from wetread_postprocess.heatmap import Activation, heatmap, heatmap_size
 from wetread_postprocess.novelty import FeatureStatistics, Vector
 from wetread_postprocess.pipeline import Pipeline
 
+_LEAST = np.float32(1e-26)
+"""Added to a probability before its log odds are taken: e^-60, the end of the logits' range."""
+
 
 class InvalidGeometry(ValueError):
     """GEOMETRY did not come from preprocessing; a caller of this model alone has made it up."""
+
+
+class InvalidScores(ArithmeticError):
+    """The classifier answered something that is no number; never to be taken for a negative."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +33,22 @@ class Reading:
     positive: npt.NDArray[np.bool_]
     """[C]"""
     heatmap: npt.NDArray[np.uint8]
-    """[C, h, w] at the film's aspect, longest side 224; empty [C, 0, 0] when it was not wanted."""
+    """[C, h, w] at the film's aspect, longest side 224; empty [C, 0, 0] when it was not wanted, or the pipeline has
+    none."""
     novelty: Vector
-    """float32 [1]; above 1 the film is unlike 99 % of the films the model was calibrated on."""
+    """float32 [1]; above 1 the film is unlike 99 % of the films the model was calibrated on. Empty [0] when the
+    pipeline has none."""
     notes: bytes
     """UTF-8 JSON: warnings, and the source's geometry."""
 
 
 class Postprocessor:
-    """Turns logits, activations and features into readings."""
+    """Turns scores, activations and features into readings."""
 
-    def __init__(self, pipeline: Pipeline, statistics: FeatureStatistics, card: bytes) -> None:
+    def __init__(self, pipeline: Pipeline, statistics: FeatureStatistics | None, card: bytes) -> None:
         self._pipeline = pipeline
         self._statistics = statistics
+        self._columns = [finding.column for finding in pipeline.findings]
         self._temperature = np.array([finding.temperature for finding in pipeline.findings], np.float32)
         self._threshold = np.array([finding.threshold for finding in pipeline.findings], np.float32)
         self.card = card
@@ -46,51 +56,102 @@ class Postprocessor:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """A postprocessor for the version folder that holds `pipeline.json` and `novelty.npz`.
+        """A postprocessor for the version folder that holds `pipeline.json` and the novelty statistics it names.
 
         Raises:
             ValueError: a file that contradicts itself, by name.
             OSError: a file that is missing.
         """
         pipeline = Pipeline.load(folder)
-        statistics = FeatureStatistics.load(pipeline.novelty_statistics)
+        statistics = FeatureStatistics.load(pipeline.novelty.statistics) if pipeline.novelty else None
         return cls(pipeline, statistics, (folder / "pipeline.json").read_bytes())
 
+    def fits(self, columns: int, *, heatmap: bool, novelty: bool) -> None:
+        """Check that the rules serve what a configuration promises.
+
+        Args:
+            columns: K of LOGITS; -1 where the configuration leaves it open.
+            heatmap: it has HEATMAP.
+            novelty: it has NOVELTY.
+
+        Raises:
+            ValueError: pipeline.json has no rule for an output, or names a column that is not there.
+        """
+        if 0 <= columns < self._pipeline.columns:
+            last = self._pipeline.columns - 1
+            raise ValueError(f"pipeline.json names column {last} of LOGITS, which has {columns}, counted from 0")
+        if heatmap and not self._pipeline.has_heatmap:
+            raise ValueError("HEATMAP is configured, and a finding of pipeline.json has no heatmap_scale")
+        if novelty and self._statistics is None:
+            raise ValueError("NOVELTY is configured, and pipeline.json has no novelty")
+
     def read(
-        self, logits: Vector, activation: Activation, features: Vector, geometry: bytes, *, with_heatmap: bool = True
+        self,
+        logits: Vector,
+        activation: Activation | None,
+        features: Vector | None,
+        geometry: bytes,
+        *,
+        with_heatmap: bool = True,
     ) -> Reading:
         """Read one film.
 
         Args:
-            logits: float32 [C].
-            activation: float32 [C, 7, 7], each cell's contribution to the logit.
-            features: float32 [F].
+            logits: float32 [K], scores of the kind that pipeline.json names.
+            activation: float32 [K, h, w], each cell's contribution to the logit; None: there is no heatmap.
+            features: float32 [F]; None: there is no novelty.
             geometry: what preprocessing said of the source, UTF-8 JSON.
             with_heatmap: draw the heatmaps.
 
         Raises:
             InvalidGeometry: `geometry` is not JSON with rows and columns.
+            InvalidScores: a finding's score is NaN.
         """
         probability = self.probability(logits)
+        if np.isnan(probability).any():
+            raise InvalidScores("the classifier's LOGITS are NaN for this film; the release cannot read it")
+        drawn = activation if with_heatmap and self._pipeline.has_heatmap else None
         try:
             source = json.loads(geometry)
-            size = heatmap_size(source["rows"], source["columns"]) if with_heatmap else (0, 0)
-        except (ValueError, KeyError, TypeError) as error:
+            size = (0, 0) if drawn is None else heatmap_size(source["rows"], source["columns"])
+            warnings = source.pop("warnings", [])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidGeometry("GEOMETRY is not what preprocessing writes: JSON with rows and columns") from error
-        maps = np.empty((len(self._pipeline.findings), *size), np.uint8)
-        if with_heatmap:
-            for index, finding in enumerate(self._pipeline.findings):
-                maps[index] = heatmap(activation[index], finding.heatmap_scale, size)
-        novelty = self._statistics.distance(features) / self._pipeline.novelty_percentile_99
-        warnings = source.pop("warnings", [])
         return Reading(
             probability=probability,
             positive=probability >= self._threshold,
-            heatmap=maps,
-            novelty=np.array([novelty], np.float32),
+            heatmap=self._heatmaps(drawn, size),
+            novelty=self._novelty(features),
             notes=json.dumps({"warnings": warnings, "geometry": source}).encode(),
         )
 
     def probability(self, logits: Vector) -> Vector:
-        """Calibrated probabilities of `logits` [..., C]."""
-        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits / self._temperature, -60.0, 60.0))), np.float32)
+        """Calibrated probabilities [..., C] of `logits` [..., K], scores of the kind that pipeline.json names."""
+        scores = self._pipeline.scores
+        if scores == "logits":
+            return _sigmoid(logits[..., self._columns] / self._temperature)
+        if scores == "class_logits":
+            weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+            logits = weights / weights.sum(axis=-1, keepdims=True)
+        probability = np.asarray(logits[..., self._columns], np.float32)
+        odds = (probability + _LEAST) / (np.float32(1.0) - probability + _LEAST)
+        calibrated = _sigmoid(np.log(np.maximum(odds, _LEAST)) / self._temperature)
+        return np.where(self._temperature == 1.0, np.clip(probability, 0.0, 1.0), calibrated)
+
+    def _heatmaps(self, activation: Activation | None, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        maps = np.empty((len(self._pipeline.findings), *size), np.uint8)
+        if activation is not None:
+            for index, finding in enumerate(self._pipeline.findings):
+                if finding.heatmap_scale is not None:
+                    maps[index] = heatmap(activation[finding.column], finding.heatmap_scale, size)
+        return maps
+
+    def _novelty(self, features: Vector | None) -> Vector:
+        rule = self._pipeline.novelty
+        if features is None or self._statistics is None or rule is None:
+            return np.empty(0, np.float32)
+        return np.array([self._statistics.distance(features) / rule.percentile_99], np.float32)
+
+
+def _sigmoid(logits: Vector) -> Vector:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0))), np.float32)

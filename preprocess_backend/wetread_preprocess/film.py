@@ -27,7 +27,8 @@ class Film:
     """A film ready for the classifier."""
 
     image: FloatImage
-    """float32 [1, rows, columns] of the recipe's size: (level - mean) / scale, level 0-255, white high."""
+    """float32 of the recipe's shape, [channels, rows, columns] or [rows, columns, channels]: (level - mean) / scale of
+    each channel, level 0-255, white high."""
     geometry: bytes
     """UTF-8 JSON of the source: rows, columns, pixel_spacing_mm, sop_instance_uid, warnings."""
 
@@ -84,10 +85,8 @@ class FilmPreprocessor:
         if np.isnan(values).all():
             raise UnsupportedImage("every pixel is padding (0028,0120); there is nothing to read")
         levels, more = display_levels(values, file.dataset, fmt, recipe.percentiles)
-        levels -= np.float32(recipe.mean)
-        levels *= np.float32(1.0 / recipe.scale)
         geometry["warnings"] = doubts + more
-        return Film(levels[None], json.dumps(geometry).encode())
+        return Film(_image(levels, recipe), json.dumps(geometry).encode())
 
     def _shrunk(self, file: ParsedFile, fmt: PixelFormat) -> FloatImage:
         """Stored values at the recipe's size, float32 [rows, columns], NaN where all is padding."""
@@ -108,3 +107,15 @@ class FilmPreprocessor:
             )
         job = Job(file.transfer_syntax, fmt, padding, self._recipe.size, self._recipe.reduce_from)
         return self._sandbox.decode(job, first_frame(file.pixels))
+
+
+def _image(levels: FloatImage, recipe: Recipe) -> FloatImage:
+    """IMAGE of display levels [rows, columns], which one channel overwrites."""
+    if recipe.channels == 1:
+        levels -= np.float32(recipe.mean[0])
+        levels *= np.float32(1.0 / recipe.scale[0])
+        return levels.reshape(recipe.shape)
+    image = np.empty((recipe.channels, *levels.shape), np.float32)
+    for channel, mean, scale in zip(image, recipe.mean, recipe.scale, strict=True):
+        np.multiply(levels - np.float32(mean), np.float32(1.0 / scale), out=channel)
+    return image if recipe.layout == "NCHW" else np.ascontiguousarray(image.transpose(1, 2, 0))

@@ -206,7 +206,6 @@ class TestBadFiles:
             (without(DOCUMENT, "findings"), "findings"),
             (without(DOCUMENT, "findings", 1, "threshold"), "threshold"),
             (without(DOCUMENT, "findings", 0, "label"), "label"),
-            (without(DOCUMENT, "novelty"), "novelty"),
             (without(DOCUMENT, "novelty", "percentile_99"), "percentile_99"),
             (with_value(DOCUMENT, 0, "findings", 0, "temperature"), "positive"),
             (with_value(DOCUMENT, -1, "findings", 1, "heatmap_scale"), "positive"),

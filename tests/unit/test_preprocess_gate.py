@@ -272,7 +272,7 @@ class TestRecipe:
         return folder
 
     def test_the_shipped_recipe_holds_what_the_classifier_was_trained_on(self, recipe):
-        assert (recipe.size, recipe.mean, recipe.scale) == ((224, 224), 127.0, 128.0)
+        assert (recipe.size, recipe.mean, recipe.scale) == ((224, 224), (127.0,), (128.0,))
         assert recipe.modalities == {"CR", "DX", "RG"}
 
     @pytest.mark.parametrize(
@@ -282,6 +282,11 @@ class TestRecipe:
             ({"sizes": 1}, "sizes"),
             ({"modalities": None}, "modalities"),
             ({"size": 5}, "int"),
+            ({"size": [224, 0]}, "size"),
+            ({"channels": 2}, "channels is 2"),
+            ({"channels": 3, "mean": [1, 2]}, "mean has 2 values for 3"),
+            ({"scale": 0}, "scale"),
+            ({"layout": "CHWN"}, "layout is CHWN"),
         ],
     )
     def test_a_recipe_that_this_code_does_not_know_is_refused_by_name(self, tmp_path, changes, name):
@@ -291,3 +296,22 @@ class TestRecipe:
     def test_another_size_gives_another_image(self, tmp_path):
         with FilmPreprocessor.load(self.write(tmp_path, size=[64, 48])) as made:
             assert made.read(to_bytes(film(PIXELS))).image.shape == (1, 64, 48)
+
+    @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+    def test_three_channels_are_the_film_by_each_ones_mean_and_scale(self, tmp_path, preprocessor, layout):
+        levels = preprocessor.read(to_bytes(film(PIXELS))).image[0] * 128 + 127
+        changes = {"channels": 3, "mean": [123.675, 116.28, 103.53], "scale": [58.395, 57.12, 1], "layout": layout}
+        with FilmPreprocessor.load(self.write(tmp_path, **changes)) as made:
+            image = made.read(to_bytes(film(PIXELS))).image
+        assert image.shape == ((3, 224, 224) if layout == "NCHW" else (224, 224, 3))
+        assert image.flags.c_contiguous
+        assert image.dtype == np.float32
+        for channel in range(3):
+            got = image[channel] if layout == "NCHW" else image[..., channel]
+            expected = (levels - changes["mean"][channel]) / changes["scale"][channel]
+            np.testing.assert_allclose(got, expected, atol=1e-3)
+
+    def test_one_channel_may_stand_behind_the_columns(self, tmp_path, preprocessor):
+        with FilmPreprocessor.load(self.write(tmp_path, layout="NHWC")) as made:
+            image = made.read(to_bytes(film(PIXELS))).image
+        np.testing.assert_array_equal(image[..., 0], preprocessor.read(to_bytes(film(PIXELS))).image[0])
