@@ -24,13 +24,16 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class FindingCard:
-    """One finding; `threshold` is on the calibrated probability, `heatmap_scale` the logit share shown as 255."""
+    """One finding; `threshold` is on the calibrated probability, `heatmap_scale` the logit share shown as 255.
+
+    `heatmap_scale`: None where the release makes no heatmaps.
+    """
 
     label: str
     codes: tuple[Code, ...]
     threshold: float
     temperature: float
-    heatmap_scale: float
+    heatmap_scale: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ class PipelineCard:
     algorithm: Algorithm
     intended_use: IntendedUse
     findings: tuple[FindingCard, ...]
-    novelty_percentile_99: float
+    novelty_percentile_99: float | None
+    """Distance in feature space; None where the release does not tell novelty."""
 
     @classmethod
     def parse(cls, document: bytes) -> PipelineCard:
@@ -81,7 +85,7 @@ class PipelineCard:
                 algorithm=Algorithm(str(content["algorithm"]["name"]), str(content["algorithm"]["manufacturer"])),
                 intended_use=_intended_use(content["intended_use"]),
                 findings=tuple(_finding(finding) for finding in content["findings"]),
-                novelty_percentile_99=float(content["novelty"]["percentile_99"]),
+                novelty_percentile_99=_percentile_99(content.get("novelty")),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise CardError(f"the card of schema {SCHEMA} is not whole: {error!r}") from error
@@ -99,11 +103,16 @@ def _intended_use(content: dict[str, Any]) -> IntendedUse:
     )
 
 
+def _percentile_99(novelty: dict[str, Any] | None) -> float | None:
+    return None if novelty is None else float(novelty["percentile_99"])
+
+
 def _finding(content: dict[str, Any]) -> FindingCard:
+    scale = content.get("heatmap_scale")
     return FindingCard(
         label=str(content["label"]),
         codes=tuple(Code(str(c["scheme"]), str(c["value"]), str(c["meaning"])) for c in content["codes"]),
         threshold=float(content["threshold"]),
         temperature=float(content["temperature"]),
-        heatmap_scale=float(content["heatmap_scale"]),
+        heatmap_scale=None if scale is None else float(scale),
     )

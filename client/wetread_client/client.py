@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wetread_client.card import CardError, PipelineCard
 from wetread_client.connect import Way, connect
-from wetread_client.errors import Rejected, ServerError, Status, WetreadError
+from wetread_client.errors import NoSuchOutput, Rejected, ServerError, Status, Unavailable, WetreadError
 from wetread_client.film import is_picture, secondary_capture
 from wetread_client.reading import Reading
 from wetread_client.retry import Clock, Retry
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-_OUTPUTS = ("PROBABILITY", "POSITIVE", "NOVELTY", "NOTES")
+_OUTPUTS = ("PROBABILITY", "POSITIVE", "NOTES")  # every film classifier has them
+_OPTIONAL = ("NOVELTY", "HEATMAP")
+_TURNS = 5
+"""Requests a try: releases may change between two of them, but hardly so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,24 @@ class _Wishes:
     any_body_part: bool
     heatmap: bool
 
-    def request(self, model: str, film: FilePayload | BufferPayload, *, card: bool) -> InferRequest:
-        outputs = _OUTPUTS + ("HEATMAP",) * self.heatmap + ("CARD",) * card
+    def of(self, offered: frozenset[str]) -> tuple[str, ...]:
+        """Choose of the outputs that a release offers."""
+        return tuple(o for o in _OPTIONAL if o in offered and (self.heatmap or o != "HEATMAP"))
+
+    def request(
+        self, model: str, film: FilePayload | BufferPayload, offered: frozenset[str], *, card: bool
+    ) -> InferRequest:
+        outputs = _OUTPUTS + self.of(offered) + ("CARD",) * card
         chosen = (("declared_film", self.declared_film), ("any_body_part", self.any_body_part))
         return InferRequest(model, film, outputs, tuple((name, True) for name, wanted in chosen if wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class _Release:
+    """What is known of a release that has answered."""
+
+    card: PipelineCard
+    offered: frozenset[str]
 
 
 class Client:
@@ -78,7 +95,8 @@ class Client:
         self._timeout_s = timeout_s
         self._retry = retry or Retry()
         self._clock = clock
-        self._cards: dict[int, PipelineCard] = {}
+        self._known: dict[int, _Release] = {}
+        self._last: _Release | None = None
         self._lock = threading.Lock()
 
     def read(
@@ -94,7 +112,8 @@ class Client:
 
         A PNG, JPEG or TIFF *file* is wrapped as a Secondary Capture and declared a film.
         `declared_film`: take a Secondary Capture for a film. `any_body_part`: whatever part the file says it shows.
-        `heatmap`: ask for the heatmap too. `deadline_s`: seconds for all of it, retries included.
+        `heatmap`: ask for the heatmap too, where the release makes one. `deadline_s`: seconds for all of it, with
+        retries.
         Rejected, Unavailable or ServerError; OSError when the file cannot be read.
         """
         started = self._clock.monotonic()
@@ -144,7 +163,8 @@ class Client:
     def card(self, release: int) -> PipelineCard | None:
         """Give the card of a release that has answered this client, None for one that has not."""
         with self._lock:
-            return self._cards.get(release)
+            known = self._known.get(release)
+        return None if known is None else known.card
 
     def is_live(self, timeout_s: float = 2.0) -> bool:
         """Say whether a server answers at this address."""
@@ -183,22 +203,45 @@ class Client:
         """Get one answer and the card of the release that gave it.
 
         An answer of a release not met before is asked for again together with its card, and that second answer is
-        used whole: between the two the release may have changed once more.
+        used whole: between the two the release may have changed once more. Only outputs that are there are asked for.
         """
         deadline = self._clock.monotonic() + timeout_s
-        if self._cards:
-            answer = self._transport.infer(wishes.request(self.pipeline, film, card=False), timeout_s)
-            if known := self.card(answer.model_version):
-                return answer, known
-        remaining_s = deadline - self._clock.monotonic()
-        answer = self._transport.infer(wishes.request(self.pipeline, film, card=True), remaining_s)
+        known = self._last
+        for _ in range(_TURNS):
+            offered = self._offered(deadline) if known is None else known.offered
+            request = wishes.request(self.pipeline, film, offered, card=known is None)
+            try:
+                answer = self._transport.infer(request, deadline - self._clock.monotonic())
+            except NoSuchOutput:  # a release without it has taken over
+                known = None
+                continue
+            if known is None:
+                self._learn(answer, offered, deadline)
+            with self._lock:
+                known = self._known.get(answer.model_version)
+                self._last = known or self._last
+            if known is not None and set(wishes.of(known.offered)) <= answer.outputs.keys():
+                return answer, known.card
+        raise Unavailable(Status.ABORTED.value, f"{self.pipeline} changed its release under {_TURNS} requests")
+
+    def _offered(self, deadline: float, release: int | None = None) -> frozenset[str]:
+        """Ask which outputs there are; where the server will not say, take it that there are all."""
+        try:
+            return self._transport.outputs(self.pipeline, deadline - self._clock.monotonic(), release)
+        except ServerError:
+            return frozenset(_OPTIONAL)
+
+    def _learn(self, answer: InferAnswer, offered: frozenset[str], deadline: float) -> None:
+        """Keep the card that came with an answer, and which outputs its release has."""
+        release = answer.model_version
         try:
             card = PipelineCard.parse(answer.outputs["CARD"].tobytes())
         except (CardError, KeyError) as error:
-            raise ServerError(Status.INTERNAL.value, f"release {answer.model_version}: {error}") from error
+            raise ServerError(Status.INTERNAL.value, f"release {release}: {error}") from error
+        if not offered.issuperset(_OPTIONAL):  # were they asked of this release, or of the one before it?
+            offered = self._offered(deadline, release)
         with self._lock:
-            self._cards[answer.model_version] = card
-        return answer, card
+            self._known[release] = _Release(card, offered)
 
 
 def _payload(film: Path | str | Buffer) -> tuple[FilePayload | BufferPayload, bool]:

@@ -5,6 +5,7 @@ WetreadError
 ├── Unavailable    nobody is at fault: try again later
 │   └── RegionLost   the server cannot find a shared-memory region (transports mend this themselves)
 └── ServerError    the server is at fault: wake somebody
+    └── NoSuchOutput   the pipeline has no output of that name (clients mend this themselves)
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ class ServerError(WetreadError):
     """The server or its set-up is at fault. Never proof that the film is."""
 
 
+class NoSuchOutput(ServerError):
+    """The pipeline has no output of that name (any more): ask for those that it has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """An answer that says more than its status: the status *and* the start or part of its message decide."""
@@ -84,6 +89,7 @@ CAUSES = (
     Cause(Status.UNIMPLEMENTED, re.compile(r"^UnsupportedImage: "), Rejected, "UnsupportedImage"),
     Cause(Status.NOT_FOUND, re.compile(r"Unable to find shared memory region"), RegionLost, "NOT_FOUND"),
     Cause(Status.NOT_FOUND, re.compile(r"^RegionNotFound: "), RegionLost, "NOT_FOUND"),
+    Cause(Status.INVALID_ARGUMENT, re.compile(r"^unexpected inference output '"), NoSuchOutput, "INVALID_ARGUMENT"),
 )
 
 ERRORS: dict[Status, type[WetreadError]] = {

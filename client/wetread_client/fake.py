@@ -6,10 +6,15 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wetread_client.errors import NoSuchOutput, Status
 from wetread_client.transport import InferAnswer, InferRequest, RegionSlice
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,8 @@ class FakeRequest:
     timeout_s: float
 
 
+OUTPUTS = ("PROBABILITY", "POSITIVE", "HEATMAP", "NOVELTY", "NOTES", "CARD")
+
 Script = InferAnswer | BaseException | Callable[[FakeRequest], InferAnswer]
 
 
@@ -30,15 +37,24 @@ class FakeTransport:
     """Gives scripted answers, one a request, and the last of them ever after.
 
     An entry is an answer, an error to raise, or a function of the request. `requests` holds what was asked; only the
-    outputs that a request names come back, as from a server.
+    outputs that a request names come back, as from a server, and one that the answer lacks is refused.
+    `outputs`: what the server says that answers made by functions have.
     """
 
-    def __init__(self, script: Iterable[Script], *, live: bool = True, ready: bool = True) -> None:
+    def __init__(
+        self,
+        script: Iterable[Script],
+        *,
+        live: bool = True,
+        ready: bool = True,
+        outputs: frozenset[str] = frozenset(OUTPUTS),
+    ) -> None:
         self.requests: list[FakeRequest] = []
         self.closed = False
         self._script = list(script)
         self._live = live
         self._ready = ready
+        self._outputs = outputs
         self._lock = threading.Lock()
 
     def infer(self, request: InferRequest, timeout_s: float) -> InferAnswer:
@@ -53,6 +69,10 @@ class FakeTransport:
         if isinstance(entry, BaseException):
             raise entry
         answer = entry if isinstance(entry, InferAnswer) else entry(met)
+        for name in request.outputs:
+            if name not in answer.outputs:
+                message = f"unexpected inference output '{name}' for model '{request.model}'"
+                raise NoSuchOutput(Status.INVALID_ARGUMENT.value, message)
         return InferAnswer(answer.model_version, {name: answer.outputs[name] for name in request.outputs})
 
     def is_live(self, timeout_s: float) -> bool:
@@ -67,12 +87,28 @@ class FakeTransport:
         """Give the release of the script's first answer."""
         return tuple(entry.model_version for entry in self._script if isinstance(entry, InferAnswer))[:1]
 
+    def outputs(self, model: str, timeout_s: float, version: int | None = None) -> frozenset[str]:
+        """Give what the script's next answer has, or its first of that release; all where functions make them."""
+        with self._lock:
+            following = self._script[min(len(self.requests), len(self._script) - 1) :]
+        answers = following if version is None else self._script
+        for entry in answers:
+            if isinstance(entry, InferAnswer) and version in (None, entry.model_version):
+                return frozenset(entry.outputs)
+        return self._outputs
+
     def close(self) -> None:
         """Note that it was closed."""
         self.closed = True
 
 
-def fake_card(labels: Sequence[str] = ("finding",), pipeline: str = "chest_xray") -> bytes:
+def fake_card(
+    labels: Sequence[str] = ("finding",),
+    pipeline: str = "chest_xray",
+    *,
+    has_heatmap: bool = True,
+    has_novelty: bool = True,
+) -> bytes:
     """Give CARD's bytes for findings of these labels; codes and numbers are made up."""
     findings = [
         {
@@ -80,7 +116,7 @@ def fake_card(labels: Sequence[str] = ("finding",), pipeline: str = "chest_xray"
             "codes": [{"scheme": "99FAKE", "value": label.upper(), "meaning": label}],
             "threshold": 0.5,
             "temperature": 1.0,
-            "heatmap_scale": 10.0,
+            **({"heatmap_scale": 10.0} if has_heatmap else {}),
         }
         for label in labels
     ]
@@ -98,7 +134,7 @@ def fake_card(labels: Sequence[str] = ("finding",), pipeline: str = "chest_xray"
             "limits": "none",
         },
         "findings": findings,
-        "novelty": {"statistics": "novelty.npz", "percentile_99": 1.0},
+        **({"novelty": {"statistics": "novelty.npz", "percentile_99": 1.0}} if has_novelty else {}),
     }
     return json.dumps(document).encode()
 
@@ -107,11 +143,12 @@ def fake_answer(
     probabilities: Sequence[float] = (0.9,),
     *,
     release: int = 1,
-    novelty: float = 0.5,
+    novelty: float | None = 0.5,
+    has_heatmap: bool = True,
     card: bytes | None = None,
     warnings: Sequence[str] = (),
 ) -> InferAnswer:
-    """Give a whole answer; a probability of 0.5 or more is positive."""
+    """Give a whole answer; a probability of 0.5 or more is positive. `novelty`: None for a release without it."""
     probability = np.asarray([probabilities], np.float32)
     geometry: dict[str, object] = {
         "rows": 224,
@@ -121,14 +158,16 @@ def fake_answer(
         "warnings": [],
     }
     notes = json.dumps({"warnings": list(warnings), "geometry": geometry}).encode()
-    return InferAnswer(
-        release,
-        {
-            "PROBABILITY": probability,
-            "POSITIVE": probability >= 0.5,
-            "HEATMAP": np.zeros((1, len(probabilities), 224, 224), np.uint8),
-            "NOVELTY": np.asarray([[novelty]], np.float32),
-            "NOTES": np.frombuffer(notes, np.uint8)[None],
-            "CARD": np.frombuffer(card or fake_card(), np.uint8)[None],
-        },
-    )
+    if card is None:
+        card = fake_card(has_heatmap=has_heatmap, has_novelty=novelty is not None)
+    outputs: dict[str, NDArray[np.generic]] = {
+        "PROBABILITY": probability,
+        "POSITIVE": probability >= 0.5,
+        "NOTES": np.frombuffer(notes, np.uint8)[None],
+        "CARD": np.frombuffer(card, np.uint8)[None],
+    }
+    if has_heatmap:
+        outputs["HEATMAP"] = np.zeros((1, len(probabilities), 224, 224), np.uint8)
+    if novelty is not None:
+        outputs["NOVELTY"] = np.asarray([[novelty]], np.float32)
+    return InferAnswer(release, outputs)

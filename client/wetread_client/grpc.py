@@ -66,6 +66,12 @@ class GrpcTransport:
         metadata = self._call("get_model_metadata", model, timeout_s=timeout_s)
         return tuple(sorted(int(version) for version in metadata.versions))
 
+    def outputs(self, model: str, timeout_s: float, version: int | None = None) -> frozenset[str]:
+        """Give the names of the outputs that `model` has, of this version or of the one that answers now."""
+        which = "" if version is None else str(version)
+        metadata = self._call("get_model_metadata", model, which, timeout_s=timeout_s)
+        return frozenset(str(output.name) for output in metadata.outputs)
+
     def parameter(self, model: str, key: str, timeout_s: float) -> str | None:
         """Give a parameter of the model's configuration, None where it has none of that name."""
         parameters = self._call("get_model_config", model, timeout_s=timeout_s).config.parameters

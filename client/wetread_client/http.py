@@ -13,7 +13,14 @@ from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from typing import TYPE_CHECKING, cast
 
 from wetread_client.errors import ServerError, Status, Unavailable, WetreadError, status_of_http, translate
-from wetread_client.kserve import parse_answer, parse_error, parse_parameter, parse_versions, request_header
+from wetread_client.kserve import (
+    parse_answer,
+    parse_error,
+    parse_outputs,
+    parse_parameter,
+    parse_versions,
+    request_header,
+)
 from wetread_client.transport import InferAnswer, InferRequest, RegionSlice
 
 if TYPE_CHECKING:
@@ -130,6 +137,11 @@ class HttpTransport:
     def versions(self, model: str, timeout_s: float) -> tuple[int, ...]:
         """Give the versions of `model` that the server serves; of a pipeline these are releases."""
         return parse_versions(self._get(f"/v2/models/{model}", timeout_s))
+
+    def outputs(self, model: str, timeout_s: float, version: int | None = None) -> frozenset[str]:
+        """Give the names of the outputs that `model` has, of this version or of the one that answers now."""
+        which = "" if version is None else f"/versions/{version}"
+        return parse_outputs(self._get(f"/v2/models/{model}{which}", timeout_s))
 
     def parameter(self, model: str, key: str, timeout_s: float) -> str | None:
         """Give a parameter of the model's configuration, None where it has none of that name."""

@@ -103,6 +103,14 @@ def parse_versions(body: bytes) -> tuple[int, ...]:
         raise ServerError(Status.INTERNAL.value, f"the model's metadata cannot be read: {error!r}") from error
 
 
+def parse_outputs(body: bytes) -> frozenset[str]:
+    """Read the outputs' names in a model's metadata; ServerError when it is none."""
+    try:
+        return frozenset(str(output["name"]) for output in json.loads(body)["outputs"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ServerError(Status.INTERNAL.value, f"the model's metadata cannot be read: {error!r}") from error
+
+
 def parse_parameter(body: bytes, key: str) -> str | None:
     """Read a parameter in a model's configuration, None where there is none; ServerError when it is none."""
     try:

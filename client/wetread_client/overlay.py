@@ -76,8 +76,9 @@ def _caption(reading: Reading) -> list[str]:
         f"{finding.label}: {finding.probability:.3f} ({'positive' if finding.positive else 'negative'})"
         for finding in reading.findings
     ]
-    unlike = ", unlike training films" if reading.novelty > 1 else ""
-    below = f"{reading.pipeline}, release {reading.release}, novelty {reading.novelty:.2f}{unlike}"
+    novelty = "" if reading.novelty is None else f", novelty {reading.novelty:.2f}"
+    unlike = ", unlike training films" if reading.is_unlike_training else ""
+    below = f"{reading.pipeline}, release {reading.release}{novelty}{unlike}"
     return [*findings, below, "not for clinical use"]
 
 

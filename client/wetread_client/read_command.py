@@ -170,14 +170,15 @@ def _readings_table(readings: list[tuple[Path, Reading]], root: Path) -> Table:
     table.add_column("release", justify="right")
     table.add_column("ms", justify="right")
     for file, reading in readings:
-        unlike = "\n[yellow]unlike training films[/]" if reading.novelty > 1 else ""
+        novelty = "-" if reading.novelty is None else f"{reading.novelty:.2f}"
+        unlike = "\n[yellow]unlike training films[/]" if reading.is_unlike_training else ""
         for finding in reading.findings:
             table.add_row(
                 _within(file, root),
                 _shown(finding.label),
                 f"{finding.probability:.3f}",
                 "[bold red]yes[/]" if finding.positive else "no",
-                f"{reading.novelty:.2f}{unlike}",
+                f"{novelty}{unlike}",
                 str(reading.release),
                 f"{reading.ms:.1f}",
             )

@@ -59,18 +59,24 @@ class Notes:
 class Reading:
     """One film's reading.
 
-    `release`: the release that made it. `novelty`: above 1 the film is unlike those that the model was trained on.
-    `heatmap`: uint8 [C, h, w] for the C findings, on one scale a release; None when it was not asked for.
+    `release`: the release that made it. `novelty`: above 1 the film is unlike those that the model was trained on;
+    None where the release does not tell it. `heatmap`: uint8 [C, h, w] for the C findings, on one scale a release; None
+    when it was not asked for or the release makes none.
     `ms`: from the call to the answer, waiting and retries included.
     """
 
     pipeline: str
     release: int
     findings: tuple[Finding, ...]
-    novelty: float
+    novelty: float | None
     heatmap: NDArray[np.uint8] | None = field(repr=False, compare=False)
     notes: Notes
     ms: float
+
+    @property
+    def is_unlike_training(self) -> bool:
+        """Whether the release says that the film is unlike those it was made with."""
+        return self.novelty is not None and self.novelty > 1
 
     @property
     def is_positive(self) -> bool:
@@ -83,7 +89,8 @@ class Reading:
         outputs: Any = answer.outputs
         try:
             probabilities, positives = outputs["PROBABILITY"][0].tolist(), outputs["POSITIVE"][0].tolist()
-            novelty, notes = float(outputs["NOVELTY"][0, 0]), outputs["NOTES"].tobytes()
+            novelty = float(outputs["NOVELTY"][0, 0]) if "NOVELTY" in outputs else None
+            notes = outputs["NOTES"].tobytes()
         except (KeyError, IndexError) as error:
             raise ServerError(Status.INTERNAL.value, f"the answer lacks an output: {error!r}") from error
         if not len(probabilities) == len(positives) == len(card.findings):

@@ -86,6 +86,10 @@ class SharedMemoryTransport:
         """Give the versions of `model` that the server serves; of a pipeline these are releases."""
         return self._control.versions(model, timeout_s)
 
+    def outputs(self, model: str, timeout_s: float, version: int | None = None) -> frozenset[str]:
+        """Give the names of the outputs that `model` has, of this version or of the one that answers now."""
+        return self._control.outputs(model, timeout_s, version)
+
     def close(self) -> None:
         """Unregister and remove the idle regions, close the connections; a region in use goes when its request ends."""
         self._close()

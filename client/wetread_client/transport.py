@@ -108,6 +108,10 @@ class Transport(Protocol):
         """Give the versions of `model` that the server serves; of a pipeline these are releases."""
         ...
 
+    def outputs(self, model: str, timeout_s: float, version: int | None = None) -> frozenset[str]:
+        """Give the names of the outputs that `model` has, of this version or of the one that answers now."""
+        ...
+
     def close(self) -> None:
         """Let go of connections and shared memory; may be called twice."""
         ...

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 DATATYPES = {"float32": "FP32", "bool": "BOOL", "uint8": "UINT8"}
 
+METADATA = {
+    "name": "chest_xray",
+    "versions": ["3", "1"],
+    "outputs": [{"name": name} for name in fake_answer().outputs],
+}
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -91,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server_state.paths.append(self.path)
         if self.path == "/v2/models/chest_xray":
-            self._send(200, json.dumps({"name": "chest_xray", "versions": ["3", "1"]}).encode())
+            self._send(200, json.dumps(METADATA).encode())
         else:
             known = self.path in ("/v2/health/live", "/v2/models/chest_xray/ready")
             self._send(200 if known else 400, b"")
