@@ -6,6 +6,7 @@ ReleaseError
 │   └── Untrusted   its signature is missing, wrong, or of a key that is not trusted here
 ├── GateFailed      the clinical gate has not been passed
 ├── ServeFailed     a server does not serve the release: a load, a golden film or a probe failed; it serves what it did
+├── RegistryAway    a registry cannot be reached or written now; what was fetched from it stays
 └── Absent          there is no such release, draft or record
 """
 
@@ -32,6 +33,10 @@ class GateFailed(ReleaseError):
 
 class ServeFailed(ReleaseError):
     """A server does not serve the release; it serves what it served before."""
+
+
+class RegistryAway(ReleaseError):
+    """A registry cannot be reached or written now; what was fetched from it stays."""
 
 
 class Absent(ReleaseError):

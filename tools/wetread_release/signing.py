@@ -126,6 +126,8 @@ def verify(document: bytes, signature: bytes, trusted: Path) -> str:
 
 
 def _parse(signature: bytes) -> tuple[str, str, bytes]:
+    if not signature:
+        raise Untrusted("it is not signed")
     try:
         content: dict[str, Any] = json.loads(signature)
         if content["schema"] != SCHEMA:
