@@ -9,7 +9,7 @@ PACKAGES = ("wetread_preprocess", "wetread_postprocess")
 
 
 def installed_code() -> dict[str, str]:
-    """Return the SHA-256 of each backend's installed Python files, by package; packages that are absent are left out."""
+    """Return the SHA-256 of each backend's installed Python files, by package; absent packages are left out."""
     found = {}
     for package in PACKAGES:
         spec = find_spec(package)

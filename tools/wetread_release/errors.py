@@ -6,6 +6,7 @@ ReleaseError
 │   └── Untrusted   its signature is missing, wrong, or of a key that is not trusted here
 ├── GateFailed      the clinical gate has not been passed
 ├── ServeFailed     a server does not serve the release: a load, a golden film or a probe failed; it serves what it did
+│   └── FellBack     the stable release cannot be served; another good one is, or none
 ├── RegistryAway    a registry cannot be reached or written now; what was fetched from it stays
 └── Absent          there is no such release, draft or record
 """
@@ -37,6 +38,10 @@ class ServeFailed(ReleaseError):
 
 class RegistryAway(ReleaseError):
     """A registry cannot be reached or written now; what was fetched from it stays."""
+
+
+class FellBack(ServeFailed):
+    """A server does not serve the stable release but another good one, or none where there is no other."""
 
 
 class Absent(ReleaseError):

@@ -1,31 +1,64 @@
-"""The agent as the attendant of an embedded server: the entry point `wetread.serve`."""
+"""The agent of an embedded server: the entry point `wetread.serve`."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
+import socket
 import threading
 from typing import TYPE_CHECKING
 
-from wetread_embedded.store import copy_repository
+from wetread_client.rollout.open import open_store
 
+from wetread_release.agent.agent import Agent, AgentSettings
+from wetread_release.agent.carry_out import CarryOut
+from wetread_release.agent.check import GoldenCheck
+from wetread_release.agent.control import Control
 from wetread_release.agent.healer import Healer
+from wetread_release.agent.idle import IdleCompiler
+from wetread_release.agent.record import Record
 from wetread_release.agent.served import ServedCopy
+from wetread_release.agent.source import Source
+from wetread_release.agent.start import Start
+from wetread_release.agent.swap import Swap
+from wetread_release.device import this_device, this_target
+from wetread_release.places import Places
+from wetread_release.registries import open_registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from wetread_embedded import Heal, ServerConfig
     from wetread_embedded.rest import Rest
     from wetread_embedded.store import Store
 
+LOG = logging.getLogger(__name__)
+
 
 class Attendant:
-    """Makes the served copy before the server starts, then follows the rollout and heals."""
+    """Makes the served copy before the server starts; then follows the rollouts and heals.
 
-    def __init__(self, config: ServerConfig, store: Store) -> None:
-        self._config, self._store = config, store
-        self._served = ServedCopy(store.models, store.ensembles)
+    `cache`: of the embedded server's compiled models, None where another Triton is served. `prefix`: of its shared
+    memory, empty where its processes cannot be seen.
+    """
+
+    def __init__(
+        self, config: ServerConfig, store: Path, places: Places, *, cache: Path | None, prefix: str, name: str = ""
+    ) -> None:
+        self._config, self._cache, self._prefix = config, cache, prefix
+        self._served = ServedCopy(store / "model_repository", store / "ensembles")
         self._lock = threading.Lock()
+        self._rollouts = open_store(places.rollouts_url)
+        self._record = Record.load(store / "agent.json")
+        self._target, self._device = this_target(), this_device()
+        self._name = name or f"{socket.gethostname()}-{hashlib.sha256(os.fsencode(store)).hexdigest()[:6]}"
+        registry = open_registry(places.registry_url)
+        self._source = Source(registry, places.keys_folder / "trusted", store / "manifests", store)
+        self.start_state = Start(config.root, self._served, self._source, self._rollouts, self._record, self._target)
         self._healer: Healer | None = None
+        self._agent: Agent | None = None
 
     @property
     def heals(self) -> Sequence[Heal]:
@@ -38,34 +71,53 @@ class Attendant:
         return self._healer.watched_pids if self._healer else ()
 
     def prepare(self) -> None:
-        """Make the served copies."""
-        copy_repository(self._config.root / "model_repository", self._store.models)
-        copy_repository(self._config.root / "ensembles", self._store.ensembles)
+        """Make the served copy."""
+        self.start_state.prepare()
 
     def fall_back(self, reasons: str) -> bool:
-        """Tell whether there is something else to serve."""
-        return False
+        """Put the last good release in the place of what did not load; False when there is none to try."""
+        return self.start_state.fall_back(reasons)
 
     def start(self, rest: Rest) -> None:
-        """Begin to heal."""
-        if self._config.heal:
+        """Begin to heal and to follow."""
+        config = self._config
+        if config.heal:
             self._healer = Healer(
                 rest,
                 self._served,
-                self._store.prefix,
-                canary_interval_s=self._config.canary_interval_s,
-                load_timeout_s=self._config.startup_timeout_s,
+                self._prefix,
+                canary_interval_s=config.canary_interval_s,
+                load_timeout_s=config.startup_timeout_s,
                 lock=self._lock,
-                on_heal=self._config.on_heal,
+                on_heal=config.on_heal,
             )
             self._healer.start()
+        control = Control(rest, config.startup_timeout_s)
+        compile_idle = IdleCompiler(self._served.models, self._cache) if self._cache else lambda _: None
+        swap = Swap(self._served, control, self._target, compile_idle)
+        url = f"http://{rest.host}:{rest.port}"
+        check = GoldenCheck(url, config.root, self._device)
+        carry_out = CarryOut(self._served, self._source, swap, control, self._record, self._target, check)
+        settings = AgentSettings(self._name, self._target, self._device, url)
+        self._agent = Agent(
+            settings, self._rollouts, carry_out, self._lock, self.start_state.begun, on_change=self._changed
+        )
+        self._agent.start()
 
     def stop(self) -> None:
-        """End."""
+        """End: first the agent, then the healer."""
+        if self._agent is not None:
+            self._agent.stop()
         if self._healer is not None:
             self._healer.stop()
+
+    def _changed(self, pipeline: str) -> None:
+        LOG.info("%s was brought to its rollout", pipeline)
+        if self._healer is not None:
+            self._healer.look_again()
 
 
 def attend(config: ServerConfig, store: Store) -> Attendant:
     """Return the agent for one embedded server."""
-    return Attendant(config, store)
+    places = Places(config.state_dir, config.releases, config.rollouts, config.keys)
+    return Attendant(config, store.path, places, cache=store.cache, prefix=store.prefix)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from wetread_release.agent.memory import check_memory
 from wetread_release.agent.served import served_versions
 from wetread_release.errors import ServeFailed
-from wetread_release.triton_config import ModelConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from wetread_release.agent.control import Control
     from wetread_release.agent.served import ServedCopy
     from wetread_release.manifest import Manifest, ReleasedPart
+    from wetread_release.triton_config import ModelConfig
 
 LOG = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Fills the cache of compiled models at idle priority: `python -m wetread_onnx.precompile MODEL CACHE < config.json`."""
+"""Compiles at idle priority into the cache: `python -m wetread_onnx.precompile MODEL CACHE < config.json`."""
 
 import contextlib
 import os
