@@ -8,14 +8,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wetread_client.rollout import AgentReport, AgentState, Arm, RolloutError, StoreAway
+from wetread_client.rollout import AgentReport, AgentState, Arm, Rollout, RolloutError, StoreAway
 
 from wetread_release.errors import FellBack, ReleaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from wetread_client.rollout import Rollout, RolloutStore
+    from wetread_client.rollout import RolloutStore
 
     from wetread_release.agent.carry_out import CarryOut
     from wetread_release.agent.start import Begun
@@ -87,9 +87,13 @@ class Agent:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                for pipeline in self._rollouts.pipelines():
+                followed = self._rollouts.pipelines()
+                for pipeline in followed:
                     if not self._stopping.is_set():
                         self._look(pipeline)
+                for pipeline in self._do.pipelines_served():
+                    if pipeline not in followed:
+                        self._greet(pipeline)
                 self._rollouts.changed(self._stopping, self._wait_s())
             except StoreAway as error:  # what is served stays
                 LOG.warning("the rollout store cannot be read: %s", error)
@@ -120,6 +124,12 @@ class Agent:
             self._report(rollout, seen.state)
         elif now - seen.reported_at >= self.settings.heartbeat_s:
             self._report(rollout, seen.state)
+
+    def _greet(self, pipeline: str) -> None:
+        """Tell of a pipeline that nobody has published yet: whoever does then waits for this agent."""
+        seen = self._seen.setdefault(pipeline, _Seen(state=AgentState.SETTLED))
+        if time.monotonic() - seen.reported_at >= self.settings.heartbeat_s:
+            self._report(Rollout(pipeline, revision=0), AgentState.SETTLED)
 
     def _carry_out(self, rollout: Rollout, seen: _Seen) -> None:
         seen.message, seen.failed_release = "", 0
@@ -190,7 +200,8 @@ class Agent:
                 revision=rollout.revision,
                 state=state,
                 stable=self._do.serves(Arm.STABLE, rollout.pipeline),
-                candidate=self._do.serves(Arm.CANDIDATE, rollout.pipeline),
+                # One that is drained answers a little longer, to nobody.
+                candidate=self._do.serves(Arm.CANDIDATE, rollout.pipeline) if rollout.candidate else 0,
                 target=settings.target,
                 device=settings.device,
                 url=settings.url,

@@ -48,6 +48,12 @@ class CarryOut:
         self._record, self._target, self._check = record, target, check
         self._code = joined_digest(installed_code())
 
+    def pipelines_served(self) -> list[str]:
+        """Return the pipelines whose stable arm is in the served copy."""
+        names = sorted(path.parent.name for path in self._served.ensembles.glob("*/config.pbtxt"))
+        candidates = {Arm.CANDIDATE.model(name) for name in names}
+        return [name for name in names if name not in candidates]
+
     def serves(self, arm: Arm, pipeline: str) -> int:
         """Return the release that an arm answers with now, 0 where it does not answer."""
         name = arm.model(pipeline)

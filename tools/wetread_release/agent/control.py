@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from wetread_embedded.errors import ServerCallFailed
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from wetread_embedded.rest import Rest
 
 _REASON_LENGTH = 1500
+_STACK = re.compile(r"(\n|\\n)+At:")
 
 
 class Control:
@@ -31,8 +33,7 @@ class Control:
         try:
             self._rest.load(model, timeout_s=self._load_timeout_s)
         except ServerCallFailed as error:
-            reason = error.message.split("\\n\\nAt:", maxsplit=1)[0][:_REASON_LENGTH]
-            raise ServeFailed(f"{model} does not load: {reason}") from error
+            raise ServeFailed(f"{model} does not load: {_without_stack(error.message)}") from error
 
     def unload(self, model: str) -> None:
         """Unload a model with all its versions, and nothing that it needs; requests in flight are answered."""
@@ -40,7 +41,7 @@ class Control:
         try:
             self._rest.call("POST", f"/v2/repository/models/{model}/unload", body, timeout_s=self._load_timeout_s)
         except ServerCallFailed as error:
-            raise ServeFailed(f"{model} does not unload: {error.message[:_REASON_LENGTH]}") from error
+            raise ServeFailed(f"{model} does not unload: {_without_stack(error.message)}") from error
 
     def is_ready(self, model: str, version: int) -> bool:
         """Tell whether this version answers; the server's own readiness says less."""
@@ -53,3 +54,8 @@ class Control:
         except ServerCallFailed:
             return False
         return True
+
+
+def _without_stack(message: str) -> str:
+    """Leave out the stack of a Python backend, which the server's log has."""
+    return _STACK.split(message, maxsplit=1)[0].strip()[:_REASON_LENGTH]

@@ -89,11 +89,15 @@ class Swap:
         self._served.remove_ensemble(ensemble)
 
     def retire(self, keep: Sequence[Manifest], known: Iterable[Manifest]) -> list[str]:
-        """Unload the versions of `known` releases that neither an ensemble pins nor a release in `keep` needs.
+        """Unload the versions of `known` releases that neither an ensemble pins nor a loaded release in `keep` needs.
 
         Their folders go, too, unless an ensemble pins them. Returns what was removed.
         """
-        wanted = self._wanted(keep)
+        wanted = self._served.pins()
+        for manifest in keep:
+            for part in manifest.pins(self._target).values():
+                if part.version in served_versions(self._served.config_text(part.model) or ""):
+                    wanted.setdefault(part.model, set()).add(part.version)
         models = {part.model: part for manifest in known for part in manifest.pins(self._target).values()}
         for model, part in sorted(models.items()):
             text = self._served.config_text(model)
@@ -105,13 +109,6 @@ class Swap:
                 self._served.write_config(_with_versions(part.config, wanted[model]))
                 self._control.load(model)
         return self._served.collect({model: wanted.get(model, set()) for model in models})
-
-    def _wanted(self, keep: Sequence[Manifest]) -> dict[str, set[int]]:
-        wanted = self._served.pins()
-        for manifest in keep:
-            for part in manifest.pins(self._target).values():
-                wanted.setdefault(part.model, set()).add(part.version)
-        return wanted
 
     def _is_loaded(self, part: ReleasedPart) -> bool:
         text = self._served.config_text(part.model)
