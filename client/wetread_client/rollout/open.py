@@ -24,8 +24,8 @@ def open_store(url: str) -> RolloutStore:
     parts = urlsplit(url)
     if parts.scheme == "file":
         return FolderStore(Path(parts.path))
-    if parts.scheme != "etcd":
-        raise RolloutError(f"{url}: a rollout store is a folder or etcd://host:port/prefix")
+    if parts.scheme not in ("etcd", "etcds"):
+        raise RolloutError(f"{url}: a rollout store is a folder or etcd://host:port/prefix (etcds:// with TLS)")
     from wetread_client.rollout.etcd_store import EtcdStore  # noqa: PLC0415 -- needs etcd3gw
 
     return EtcdStore.at(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from wetread_client.rollout.document import Rollout
+
+
+LIVE_S = 15.0
+"""An agent whose last report is older has ended. Machines' clocks may differ by as much."""
 
 
 class StoreAway(Exception):
@@ -66,6 +71,11 @@ class AgentReport:
     """The release that could not be served."""
     at: float = 0.0
     """Seconds since the epoch."""
+
+    @property
+    def is_live(self) -> bool:
+        """Say whether its agent runs: it wrote the report lately, by this machine's clock."""
+        return abs(time.time() - self.at) < LIVE_S
 
     def dump(self) -> bytes:
         """Give the report as UTF-8 JSON."""

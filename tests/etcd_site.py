@@ -1,0 +1,78 @@
+"""A real etcd of one member on loopback, for the tests of what is kept in it (Debian's etcd-server)."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+READY_S = 60.0
+
+
+class EtcdSite:
+    """An etcd process with a data folder; it can be stopped and started again on its ports."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port, self._peer_port = free_ports(2)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        binary = shutil.which("etcd")
+        if binary is None:
+            pytest.skip("no etcd: make setup-system")
+        peer = f"http://127.0.0.1:{self._peer_port}"
+        command = [binary, "--name", "test", "--data-dir", str(self._folder / "data"), "--log-level", "error"]
+        command += ["--listen-client-urls", self.url, "--advertise-client-urls", self.url]
+        command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
+        command += ["--initial-cluster", f"test={peer}"]
+        with (self._folder / "etcd.log").open("ab") as log:
+            # It refuses some kinds of processor unless told.
+            environment = {**os.environ, "ETCD_UNSUPPORTED_ARCH": os.environ.get("ETCD_UNSUPPORTED_ARCH", "")}
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        self._wait_until_ready()
+
+    def stop(self) -> None:
+        """End it at once, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + READY_S
+        while not self._healthy():
+            log = self._folder / "etcd.log"
+            assert self._process.poll() is None, f"etcd ended: {log.read_text()}"
+            assert time.monotonic() < deadline, f"etcd is not ready after {READY_S} s: {log.read_text()}"
+            time.sleep(0.05)
+
+    def _healthy(self) -> bool:
+        try:
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(f"{self.url}/health", timeout=2) as answer:
+                return b"true" in answer.read()
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Choose loopback ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
