@@ -70,7 +70,7 @@ def _admit_view(read: Attributes, recipe: Recipe) -> None:
                 f"View Code Sequence (0054,0220) names a lateral view ({code}); only frontal films are read"
             )
     row_direction = str(read.first("PatientOrientation") or "").strip().upper()
-    if not view and row_direction.startswith(_SAGITTAL_ROW):
+    if recipe.lateral_views and not view and row_direction.startswith(_SAGITTAL_ROW):
         raise UnsupportedImage(
             f"Patient Orientation (0020,0020) runs {row_direction} along the rows, a lateral view; "
             "only frontal films are read"

@@ -315,3 +315,10 @@ class TestRecipe:
         with FilmPreprocessor.load(self.write(tmp_path, layout="NHWC")) as made:
             image = made.read(to_bytes(film(PIXELS))).image
         np.testing.assert_array_equal(image[..., 0], preprocessor.read(to_bytes(film(PIXELS))).image[0])
+
+    def test_a_pipeline_that_reads_lateral_views_takes_them(self, tmp_path):
+        changes = {"lateral_views": [], "lateral_view_codes": []}
+        sideways = changed(film(PIXELS), PatientOrientation=["A", "F"], ViewPosition="LL")
+        with FilmPreprocessor.load(self.write(tmp_path, **changes)) as made:
+            assert made.read(to_bytes(sideways)).image.shape == (1, 224, 224)
+            assert made.read(to_bytes(changed(sideways, ViewPosition=""))).image.shape == (1, 224, 224)
