@@ -157,6 +157,7 @@ _SLICE = {
     "ImagerPixelSpacing": None,
 }
 _OF_CT = {"intended_modalities": ("CT",), "intended_views": (), "heatmap": None}
+_LEAN = {"novelty": None, "heatmap": None, "heatmap_shape": None, "heatmap_source_uid": ""}
 _REQUEST = item(RequestedProcedureID="RP7", RequestedProcedureDescription="Thorax", ScheduledProcedureStepID="SP7")
 _TWO = (
     StoredFinding("pneumothorax", CODES, 0.91, True, 0.5, f"{STUDY}.1.1"),
@@ -178,6 +179,8 @@ CASES = {
     "lateral": Case({"ViewPosition": "LL"}),
     "wrong modality": Case({"Modality": "OT"}),
     "novel": Case(reading={"novelty": 1.7}),
+    "no heatmap and no novelty": Case(reading=_LEAN),
+    "the candidate arm": Case(reading={"arm": "candidate", "release": 4}),
     "refused": Case(
         reading={"findings": (), "refusal": Refusal("UnsupportedImage", "a lateral view"), "heatmap": None}
     ),

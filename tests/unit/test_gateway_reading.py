@@ -21,7 +21,7 @@ from wetread_gateway.reading.pipeline import Pipeline, Pipelines
 from wetread_gateway.reading.read import read
 from wetread_gateway.reading.reader import Reader
 from wetread_gateway.reading.store_worklist import StoreWorklist
-from wetread_gateway.reading.stored import Refusal
+from wetread_gateway.reading.stored import Refusal, StoredReading
 from wetread_gateway.reading.worklist import FailureKind, Lease, LeasedSource, Served
 from wetread_gateway.state.tables import WorkState
 from works import Works, configuration
@@ -72,6 +72,14 @@ def test_a_series_film_by_film_keeps_all_findings_and_the_heatmap_of_the_most_pr
     assert kept.novelty == pytest.approx(0.3)
     assert kept.heatmap_source_uid == "2"
     assert np.unique(kept.pixels()).tolist() == [9]
+
+
+def test_what_a_release_does_not_make_is_kept_as_not_there():
+    lean = fake_answer([0.9], novelty=None, has_heatmap=False)
+    for uids in (("1",), ("1", "2")):
+        kept = read_series(lean, uids=uids)
+        assert (kept.novelty, kept.heatmap, kept.heatmap_shape, kept.heatmap_source_uid) == (None, None, None, "")
+        assert StoredReading.parse(kept.document(), None) == kept
 
 
 def test_a_series_without_a_positive_film_has_no_heatmap():

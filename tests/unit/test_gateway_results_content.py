@@ -63,7 +63,9 @@ def test_a_site_may_take_an_unknown_age_for_an_intended_one(tmp_path):
     assert judge(source, reading("1.2"), True) == ()
 
 
-@pytest.mark.parametrize(("novelty", "told"), [(0.99, True), (1.0, True), (1.01, False), (float("nan"), False)])
+@pytest.mark.parametrize(
+    ("novelty", "told"), [(None, True), (0.99, True), (1.0, True), (1.01, False), (float("nan"), False)]
+)
 def test_a_novel_film_is_undetermined(novelty, told, tmp_path):
     assert (judge(film_of(tmp_path), reading("1.2", novelty=novelty), False) == ()) is told
 
@@ -210,6 +212,29 @@ def test_a_capture_says_what_the_report_says(tmp_path):
     assert "release 3" in words.notes[-1]
 
 
+def test_every_result_names_release_and_arm(tmp_path):
+    made, film = CASES["the candidate arm"].make(tmp_path)
+    built = Reporter().build(made, film)
+    which = "release 4 (candidate arm)"
+    assert any(which in line for line in facts_of(made).comments)
+    assert any(which in line for line in words_of(made, facts_of(made)).notes)
+    for thing in built:
+        if thing.kind is ObjectKind.FHIR:
+            assert which in json.loads(thing.data)["entry"][0]["resource"]["conclusion"]
+        else:
+            equipment = parsed(thing).ContributingEquipmentSequence[0]
+            assert which in equipment.ContributionDescription
+    assert which in parsed(of_kind(built, ObjectKind.CAPTURE)).DerivationDescription
+
+
+def test_a_release_without_heatmap_and_novelty_gets_the_film_and_its_result(tmp_path):
+    picture, made = capture(tmp_path, CASES["no heatmap and no novelty"])
+    assert _coloured(picture.pixel_array) < 50
+    assert picture.Rows > 300
+    assert "heatmap" not in picture.DerivationDescription
+    assert words_of(made, facts_of(made)).results == ("Pneumothorax: present, probability 0.87",)
+
+
 def test_a_film_that_cannot_be_decoded_gets_words_alone(tmp_path):
     made, film = Case().make(tmp_path)
     cut = tmp_path / "cut.dcm"
@@ -300,7 +325,8 @@ def test_a_bundle_is_fhir(name, tmp_path):
     observations = [by_url[entry["reference"]] for entry in report.get("result", [])]
     assert len(observations) == len(facts_of(made).findings)
     for observation in observations:
-        assert by_url[observation["device"]["reference"]]["version"] == [{"value": "3"}]
+        version = str(made.reading.release)
+            assert by_url[observation["device"]["reference"]]["version"] == [{"value": version}]
         undetermined = observation["valueCodeableConcept"]["coding"][0]["code"] == "373068000"
         assert undetermined == ("component" not in observation)
         assert undetermined == bool(observation.get("note"))

@@ -115,6 +115,15 @@ def test_outside_the_intended_use_nothing_is_called_positive(door):
     assert (answered["findings"][0]["probability"], answered["findings"][0]["positive"]) == (None, None)
 
 
+def test_a_release_that_tells_no_novelty_is_answered_with_none(door):
+    def read(name, uid):
+        finish(door.context, sort(door.context, name, uid), reading(novelty=None))
+
+    _, answer = ask(door, read)
+    answered = answer.json()["works"][0]["reading"]
+    assert (answered["novelty"], answered["undetermined"], answered["findings"][0]["positive"]) == (None, [], True)
+
+
 def test_a_refused_film_is_422_with_the_pipelines_reason(door):
     def read(name, uid):
         refused = reading(findings=(), refusal=Refusal("UnsupportedImage", "colour"))

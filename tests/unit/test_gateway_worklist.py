@@ -149,7 +149,7 @@ def test_a_reading_is_kept_whole_and_tells_the_next_stage(stand):
     worklist.complete(lease, READING)
     assert works.row(work).state == WorkState.READ
     assert works.readings() == {work: READING}
-    assert works.timeline(work) == ["read by chest_xray release 3"]
+    assert works.timeline(work) == ["read by chest_xray release 3 (stable)"]
     assert report.wait(0)
     report.close()
 

@@ -64,7 +64,8 @@ def _film_by_film(lease: Lease, film: Film, pipeline: Pipeline, deadline_s: floa
 
 def _check(reading: Reading) -> None:
     """ServerError when the numbers are none that can stand in a report."""
-    if not (math.isfinite(reading.novelty) and all(0.0 <= f.probability <= 1.0 for f in reading.findings)):
+    is_number = reading.novelty is None or math.isfinite(reading.novelty)
+    if not (is_number and all(0.0 <= f.probability <= 1.0 for f in reading.findings)):
         raise ServerError(Status.INTERNAL.value, f"release {reading.release} answers with numbers that are none")
 
 
@@ -79,7 +80,7 @@ def _together(readings: Sequence[StoredReading], refused: Sequence[_Refused]) ->
     return replace(
         first,
         findings=tuple(finding for reading in readings for finding in reading.findings),
-        novelty=max(reading.novelty for reading in readings),
+        novelty=max((r.novelty for r in readings if r.novelty is not None), default=None),
         warnings=tuple(warnings),
         heatmap=shown.heatmap if shown else None,
         heatmap_shape=shown.heatmap_shape if shown else None,

@@ -90,7 +90,7 @@ class StoreWorklist:
         """Write the reading, the work's state and its timeline in one transaction, and the audit before it is done."""
         refusal = reading.refusal
         detail = {"work": lease.work, "pipeline": reading.pipeline, "arm": reading.arm, "release": reading.release}
-        message = f"read by {reading.pipeline} release {reading.release}"
+        message = f"read by {reading.pipeline} release {reading.release} ({reading.arm})"
         if refusal is not None:
             message = f"{reading.pipeline} refuses it: {refusal.code}: {refusal.reason}"
             detail["refused"] = refusal.code

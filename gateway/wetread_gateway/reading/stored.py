@@ -41,7 +41,8 @@ class StoredReading:
     """What a release said of its sources, or why it refused them.
 
     `read_at`: seconds since 1970; every date and time of a report comes from it. `intended_*`: of the release's card.
-    `heatmap`: uint8 [C, h, w], zlib-compressed, with its shape.
+    `novelty`: above 1 the film is unlike those of training; None where the release does not tell it.
+    `heatmap`: uint8 [C, h, w], zlib-compressed, with its shape; None where there is none.
     """
 
     pipeline: str
@@ -51,7 +52,7 @@ class StoredReading:
     manufacturer: str
     read_at: float
     findings: tuple[StoredFinding, ...] = ()
-    novelty: float = 0.0
+    novelty: float | None = None
     warnings: tuple[str, ...] = ()
     intended_statement: str = ""
     intended_modalities: tuple[str, ...] = ()
@@ -79,7 +80,7 @@ class StoredReading:
                 StoredFinding(f.label, f.codes, float(f.probability), f.positive, thresholds[f.label], source_uid)
                 for f in reading.findings
             ),
-            novelty=float(reading.novelty),
+            novelty=reading.novelty,
             warnings=reading.notes.warnings,
             intended_statement=use.statement,
             intended_modalities=use.modalities,

@@ -68,7 +68,8 @@ def words_of(order: ReportOrder, facts: ContentFacts) -> Words:
             for finding in facts.findings
         )
     at = order.moment
-    notes = (f"{reading.algorithm}, release {reading.release}, reading {order.number}, {at:%Y-%m-%d %H:%M %z}",)
+    release = f"release {reading.release} ({reading.arm} arm)"
+    notes = (f"{reading.algorithm}, {release}, reading {order.number}, {at:%Y-%m-%d %H:%M %z}",)
     series = () if order.completeness == "single" else facts.comments[-facts.circumstances :][:2]
     return Words(results, warnings, (*series, *notes))
 
@@ -129,9 +130,10 @@ def _fill(made: Dataset, order: ReportOrder, source: Source, picture: Image.Imag
         made.BurnedInAnnotation = source.burned_in  # as it is: our own words name no patient
     made.LossyImageCompression, made.LossyImageCompressionMethod = "01", "ISO_10918_1"
     made.LossyImageCompressionRatio = f"{picture.height * picture.width * 3 / len(jpeg):.1f}"
+    reading = order.reading
+    shown = "result with the film" if reading.heatmap is None else "heatmap and result over the film"
     made.DerivationDescription = (
-        f"{order.reading.pipeline}, release {order.reading.release}: heatmap and result over the film. "
-        "Preliminary, not for diagnosis"
+        f"{reading.pipeline}, release {reading.release} ({reading.arm} arm): {shown}. Preliminary, not for diagnosis"
     )
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.sop_class_uid, source.sop_instance_uid

@@ -186,7 +186,9 @@ def _circumstances(order: ReportOrder) -> tuple[str, ...]:
         elif order.expected is not None and count < order.expected:
             lines.append("The series is not complete")
     lines.extend(f"Note: {warning}" for warning in order.reading.warnings)
-    lines.append(f"Wetread release {order.reading.release}, reading {order.number}. Preliminary, not for diagnosis.")
+    reading = order.reading
+    which = f"release {reading.release} ({reading.arm} arm)"
+    lines.append(f"Wetread {which}, reading {order.number}. Preliminary, not for diagnosis.")
     if order.reading.intended_statement:
         lines.append(f"Intended use: {order.reading.intended_statement}")
     return tuple(lines)

@@ -15,8 +15,8 @@ _DAYS_A_UNIT = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 def judge(source: Source, reading: StoredReading, unknown_age_is_inside: bool) -> tuple[str, ...]:
     """Give the reasons why nothing may be coded present or absent; none: the image is of the intended use.
 
-    A view that the file does not name is no reason: novelty tells a lateral film. An unknown age is one, unless
-    `unknown_age_is_inside`.
+    A view that the file does not name is no reason: novelty tells a lateral film, where the release has it. An unknown
+    age is one, unless `unknown_age_is_inside`.
     """
     reasons = []
     if reading.intended_modalities and source.modality not in reading.intended_modalities:
@@ -34,7 +34,7 @@ def judge(source: Source, reading: StoredReading, unknown_age_is_inside: bool) -
                 reasons.append(f"Outside the intended use: age unknown, meant for {first:g} to {last:g} years")
         elif not first <= years < last + 1:  # the last year is lived to its end
             reasons.append(f"Outside the intended use: age {_told(years)}, meant for {first:g} to {last:g} years")
-    if not reading.novelty <= 1:  # NaN too
+    if reading.novelty is not None and not reading.novelty <= 1:  # NaN too
         reasons.append(f"Unlike the images that the algorithm was made with: novelty {reading.novelty:.2f}, limit 1")
     return tuple(reasons)
 

@@ -81,12 +81,14 @@ def put(dataset: Dataset, keyword: str, vr: str, value: object) -> None:
 
 def equipment(order: ReportOrder) -> ContributingEquipment:
     """Give the Contributing Equipment item by which our objects are known, with the release."""
+    reading = order.reading
+    which = f"{reading.pipeline}, release {reading.release} ({reading.arm} arm)"
     return ContributingEquipment(
         manufacturer=MANUFACTURER,
         purpose_of_reference=ours.PROCESSING_EQUIPMENT,
-        manufacturer_model_name=order.reading.algorithm[:64],
-        software_versions=f"release {order.reading.release}",
-        contribution_description=f"{order.reading.pipeline}, release {order.reading.release}: preliminary AI reading",
+        manufacturer_model_name=reading.algorithm[:64],
+        software_versions=f"release {reading.release}",
+        contribution_description=f"{which}: preliminary AI reading",
     )
 
 

@@ -133,7 +133,7 @@ def _reading(reading: StoredReading, undetermined: tuple[str, ...]) -> ReadingAn
             for finding in reading.findings
         ],
         undetermined=list(undetermined),
-        novelty=reading.novelty if math.isfinite(reading.novelty) else None,
+        novelty=None if reading.novelty is None or not math.isfinite(reading.novelty) else reading.novelty,
         warnings=list(reading.warnings),
         refusal=None if refusal is None else RefusalAnswer(refusal.code, refusal.reason),
     )
