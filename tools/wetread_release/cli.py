@@ -6,7 +6,9 @@ import typer
 
 from wetread_release.keygen_command import keygen
 from wetread_release.list_command import list_releases
+from wetread_release.new_command import new
 from wetread_release.promote_command import promote, rollback, withdraw
+from wetread_release.publish_command import publish
 
 app = typer.Typer(
     help="Build engines, pass the gate, publish, promote, roll back.",
@@ -21,6 +23,8 @@ def release() -> None:
     """Build engines, pass the gate, publish, promote, roll back."""
 
 
+app.command("new")(new)
+app.command("publish")(publish)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("withdraw")(withdraw)

@@ -44,10 +44,10 @@ class Outcome:
 
     @property
     def reasons(self) -> str:
-        """Say in one text what stands in the way of each agent that is not done."""
-        told = [f"{report.agent}: {_failure(report, self.rollout)}" for report in self.failed]
-        told += [f"{report.agent}: not done yet ({report.message or report.state.value})" for report in self.waiting]
-        return "; ".join(told)
+        """Say in one text why agents failed; without a failure, which are not done. Empty: all are."""
+        if self.failed:
+            return "; ".join(f"{report.agent}: {_failure(report, self.rollout)}" for report in self.failed)
+        return "; ".join(f"{each.agent}: not done yet ({each.message or each.state.value})" for each in self.waiting)
 
     @property
     def summary(self) -> str:
@@ -85,10 +85,9 @@ def carried_out(report: AgentReport, rollout: Rollout) -> Verdict:
 
 def serves_candidate(report: AgentReport, rollout: Rollout) -> Verdict:
     """Judge whether an agent's server answers with the candidate, whatever else may be wrong there."""
-    if report.candidate == rollout.candidate:
-        return Verdict.SETTLED
-    busy = report.revision < rollout.revision or report.state is AgentState.WORKING
-    return Verdict.WAITING if busy else Verdict.FAILED
+    if report.revision < rollout.revision or report.state is AgentState.WORKING:
+        return Verdict.WAITING
+    return Verdict.SETTLED if report.candidate == rollout.candidate else Verdict.FAILED
 
 
 @dataclass

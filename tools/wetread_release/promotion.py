@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 from wetread_client.rollout import Conflict, RolloutError, steps
 
 from wetread_release.errors import Absent, ServeFailed
-from wetread_release.follow import Follower, Outcome, check_not_overtaken, serves_candidate
+from wetread_release.follow import Follower, Outcome, carried_out, check_not_overtaken, serves_candidate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wetread_client.rollout import Actor, Rollout, RolloutStore
+    from wetread_client.rollout import Actor, AgentReport, Rollout, RolloutStore
 
+    from wetread_release.follow import Verdict
     from wetread_release.release_site import Site
 
 WRITER_WAIT_S = 10.0
 """A writer's lock is held for a read and a write, by a publish for the copy of its files."""
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,16 @@ class Patience:
     timeout_s: float = 60.0
     on_progress: Callable[[Outcome], None] = lambda outcome: None
 
-    def follow(self, store: RolloutStore, rollout: Rollout, *, all_reports: bool = False) -> Outcome:
+    def follow(
+        self,
+        store: RolloutStore,
+        rollout: Rollout,
+        judge: Callable[[AgentReport, Rollout], Verdict] = carried_out,
+        *,
+        all_reports: bool = False,
+    ) -> Outcome:
         """Wait until the agents have carried out the rollout."""
-        return Follower(store, rollout, self.timeout_s, self.on_progress, all_reports=all_reports).wait()
+        return Follower(store, rollout, self.timeout_s, self.on_progress, judge, all_reports).wait()
 
 
 def promote(
@@ -77,19 +86,14 @@ def promote(
 def rollback(site: Site, pipeline: str, actor: Actor, patience: Patience, *, to: int | None = None) -> Outcome:
     """Make the release before stable, or `to`; it is never undone. A rollback that was broken off is finished.
 
+    It waits for no other writer: a publish may hold the lock for as long as it copies.
+
     Raises:
         RolloutError: the step is not allowed.
         Absent: there is no such release.
         ServeFailed: a server could not go back; the message says which.
     """
-    with site.rollouts.writer(pipeline, WRITER_WAIT_S):
-        rollout = _current(site.rollouts, pipeline)
-        done = rollout.stable == to if to is not None else _last_switch(site.rollouts, rollout) == "rollback"
-        if not done:
-            if to is not None and to not in rollout.wanted:  # what servers hold is not asked of a registry in trouble
-                _check_published(site, pipeline, to)
-            rollout = steps.rollback(rollout, actor, to)
-            site.rollouts.write(rollout)
+    rollout = _roll_back(site, pipeline, actor, to)
     return _finished(patience.follow(site.rollouts, rollout, all_reports=True))
 
 
@@ -101,13 +105,30 @@ def withdraw(site: Site, pipeline: str, actor: Actor, patience: Patience) -> Out
     return _finished(patience.follow(site.rollouts, withdrawn, all_reports=True))
 
 
-def take_back(store: RolloutStore, failed: Rollout, then: Rollout) -> Rollout | None:
-    """Write `then` in the place of a step that failed; None where somebody has taken another step since."""
-    with store.writer(failed.pipeline, WRITER_WAIT_S):
-        if store.read(failed.pipeline) != failed:
-            return None
+def take_back(store: RolloutStore, then: Rollout) -> Rollout | None:
+    """Write `then` right after a step that failed; None where somebody has taken another step since."""
+    try:
         store.write(then)
+    except Conflict:
+        return None
     return then
+
+
+def _roll_back(site: Site, pipeline: str, actor: Actor, to: int | None) -> Rollout:
+    """Write the rollback, on top of whatever others write meanwhile; give what is in force where it is done already."""
+    for _ in range(_TRIES):
+        rollout = _current(site.rollouts, pipeline)
+        if rollout.stable == to or (to is None and _last_switch(site.rollouts, rollout) == "rollback"):
+            return rollout
+        if to is not None and to not in rollout.wanted:  # what servers hold is not asked of a registry in trouble
+            _check_published(site, pipeline, to)
+        try:
+            back = steps.rollback(rollout, actor, to)
+            site.rollouts.write(back)
+        except Conflict:
+            continue
+        return back
+    raise Conflict(f"others change {pipeline} all the time: try again")
 
 
 def _current(store: RolloutStore, pipeline: str) -> Rollout:
@@ -131,7 +152,7 @@ def _last_switch(store: RolloutStore, rollout: Rollout) -> str:
 
 
 def _check_served(store: RolloutStore, rollout: Rollout, patience: Patience) -> None:
-    outcome = Follower(store, rollout, patience.timeout_s, patience.on_progress, serves_candidate).wait()
+    outcome = patience.follow(store, rollout, serves_candidate)
     if outcome.reasons:
         raise ServeFailed(
             f"release {rollout.candidate} of {rollout.pipeline} is not served everywhere, nothing was promoted: "
@@ -149,7 +170,7 @@ def _check_published(site: Site, pipeline: str, release: int) -> None:
 def _undone(store: RolloutStore, before: Rollout, outcome: Outcome, actor: Actor, patience: Patience) -> str:
     promoted = outcome.rollout
     why = steps.Actor(actor.by, f"release {promoted.stable} could not be promoted: {outcome.reasons}")
-    undone = take_back(store, promoted, steps.undo(promoted, before, why))
+    undone = take_back(store, steps.undo(promoted, before, why))
     told = f"release {promoted.stable} could not be promoted: {outcome.reasons}"
     if undone is None:
         return f"{told}. Somebody took another step meanwhile: see `wetread release list`"

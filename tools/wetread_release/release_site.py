@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wetread_client.rollout import open_store
-
-from wetread_release.registries import open_registry
-
 if TYPE_CHECKING:
     from wetread_client.rollout import RolloutStore
 
@@ -38,6 +34,10 @@ class Site:
     @classmethod
     def open(cls, places: Places, checkout: Path | None = None) -> Site:
         """Open the stores; RolloutError or ReleaseError when an address is none."""
+        from wetread_client.rollout import open_store  # noqa: PLC0415 - whoever brings its own stores does without
+
+        from wetread_release.registries import open_registry  # noqa: PLC0415
+
         registry, rollouts = open_registry(places.registry_url), open_store(places.rollouts_url)
         return cls(registry, rollouts, places.keys_folder, checkout)
 
