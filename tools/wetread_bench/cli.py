@@ -16,6 +16,7 @@ from wetread_bench.intake_command import intake
 from wetread_bench.publish import NotPublishable
 from wetread_bench.publish import publish as publish_result
 from wetread_bench.soak_command import soak
+from wetread_bench.swap_command import swap
 from wetread_bench.tables import show
 
 app = typer.Typer(
@@ -77,3 +78,4 @@ def publish(
 app.command("soak")(soak)
 app.command("chaos")(chaos)
 app.command("intake")(intake)
+app.command("swap")(swap)
