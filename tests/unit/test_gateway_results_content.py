@@ -326,7 +326,7 @@ def test_a_bundle_is_fhir(name, tmp_path):
     assert len(observations) == len(facts_of(made).findings)
     for observation in observations:
         version = str(made.reading.release)
-            assert by_url[observation["device"]["reference"]]["version"] == [{"value": version}]
+        assert by_url[observation["device"]["reference"]]["version"] == [{"value": version}]
         undetermined = observation["valueCodeableConcept"]["coding"][0]["code"] == "373068000"
         assert undetermined == ("component" not in observation)
         assert undetermined == bool(observation.get("note"))
