@@ -22,7 +22,7 @@ from wetread_release.agent.served import ServedCopy
 from wetread_release.agent.source import Source
 from wetread_release.agent.start import Start
 from wetread_release.agent.swap import Swap
-from wetread_release.device import this_device, this_target
+from wetread_release.device import CPU_TARGET, cpu_device
 from wetread_release.places import Places
 from wetread_release.registries import open_registry
 
@@ -40,19 +40,29 @@ LOG = logging.getLogger(__name__)
 class Attendant:
     """Makes the served copy before the server starts; then follows the rollouts and heals.
 
+    `target`, `device`: which parts of a release the server takes, and whose gate records it is held to.
     `cache`: of the embedded server's compiled models, None where another Triton is served. `prefix`: of its shared
     memory, empty where its processes cannot be seen.
     """
 
     def __init__(
-        self, config: ServerConfig, store: Path, places: Places, *, cache: Path | None, prefix: str, name: str = ""
+        self,
+        config: ServerConfig,
+        store: Path,
+        places: Places,
+        *,
+        target: str,
+        device: str,
+        cache: Path | None = None,
+        prefix: str = "",
+        name: str = "",
     ) -> None:
         self._config, self._cache, self._prefix = config, cache, prefix
         self._served = ServedCopy(store / "model_repository", store / "ensembles")
         self._lock = threading.Lock()
         self._rollouts = open_store(places.rollouts_url)
         self._record = Record.load(store / "agent.json")
-        self._target, self._device = this_target(), this_device()
+        self._target, self._device = target, device
         self._name = name or f"{socket.gethostname()}-{hashlib.sha256(os.fsencode(store)).hexdigest()[:6]}"
         registry = open_registry(places.registry_url)
         self._source = Source(registry, places.keys_folder / "trusted", store / "manifests", store)
@@ -120,4 +130,6 @@ class Attendant:
 def attend(config: ServerConfig, store: Store) -> Attendant:
     """Return the agent for one embedded server."""
     places = Places(config.state_dir, config.releases, config.rollouts, config.keys)
-    return Attendant(config, store.path, places, cache=store.cache, prefix=store.prefix)
+    return Attendant(
+        config, store.path, places, target=CPU_TARGET, device=cpu_device(), cache=store.cache, prefix=store.prefix
+    )

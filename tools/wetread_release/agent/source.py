@@ -88,11 +88,6 @@ class Source:
                 shutil.rmtree(folder, ignore_errors=True)
         self._remember(manifest)
 
-    def golden_films(self, manifest: Manifest) -> list[bytes]:
-        """Return the golden films that the release brings along, in the order of its records."""
-        folder = self._kept / manifest.pipeline
-        return [path.read_bytes() for path in sorted(folder.glob(f"{manifest.release}.golden/*.dcm"))]
-
     def _remember(self, manifest: Manifest) -> None:
         try:
             self.keep(manifest)
