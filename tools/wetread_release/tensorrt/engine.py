@@ -44,7 +44,7 @@ class Engines:
         started = time.perf_counter()
         taken = parser.parse_from_file(job.model)
         parse_s = time.perf_counter() - started
-        if not taken or not job.compile:
+        if not taken:
             errors = tuple(_error(parser.get_error(index)) for index in range(parser.num_errors))
             return Compiled(
                 self.version, parse_s, errors, self._unknown(parser, job) if errors else (), self._log.lines

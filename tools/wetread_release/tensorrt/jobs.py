@@ -1,6 +1,6 @@
 """What the compiler's process is asked and answers: one JSON document a line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
@@ -26,12 +26,11 @@ class Job:
     model: str
     """Path of the ONNX file; data outside it lies beside it."""
     profiles: tuple[InputProfile, ...] = ()
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     plan: str = ""
     """Where the plan goes; empty: it is compiled and thrown away."""
     timings: str = ""
     """File that keeps what kernels took, so that the next compile need not measure again; empty: none."""
-    compile: bool = True
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from wetread_release.tensorrt.graph import OWN_DOMAINS, NamedNode
 from wetread_release.tensorrt.refusals import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    import onnx
 
 _STATIC_QDQ = (
     "Quantise statically with Q/DQ nodes instead: `wetread model quantise`, or onnxruntime.quantization with "
@@ -65,8 +67,13 @@ CUSTOM = (
 )
 
 
-def operator_refusals(named: NamedNode) -> Iterator[Refusal]:
-    """Refuse an operator that TensorRT has no layer for, or one with an attribute that its layer lacks."""
+def operator_refusals(named: NamedNode, weights: Mapping[str, onnx.TensorProto]) -> Iterator[Refusal]:
+    """Refuse an operator that TensorRT has no layer for, or one with an attribute that its layer lacks.
+
+    Args:
+        named: the node.
+        weights: constants of the model by name.
+    """
     node = named.node
     if node.domain not in OWN_DOMAINS:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):  # of com.microsoft: taken as ONNX's own
@@ -78,10 +85,10 @@ def operator_refusals(named: NamedNode) -> Iterator[Refusal]:
         why = "the size of its output depends on the values" if dependent else "TensorRT has no layer for it"
         yield _refused(named, why, REMEDIES[node.op_type])
     else:
-        yield from _attributes(named)
+        yield from _attributes(named, weights)
 
 
-def _attributes(named: NamedNode) -> Iterator[Refusal]:
+def _attributes(named: NamedNode, weights: Mapping[str, onnx.TensorProto]) -> Iterator[Refusal]:
     node, operator = named.node, named.node.op_type
     if operator == "MaxPool" and len([name for name in node.output if name]) > 1:
         remedy = "Ask for the values alone (return_indices=False), and upsample with Resize where indices were used."
@@ -90,7 +97,7 @@ def _attributes(named: NamedNode) -> Iterator[Refusal]:
         yield _refused(named, "TensorRT's pooling has no dilation", "Pool without dilation, or use a dilated Conv.")
     elif operator == "BatchNormalization" and (_int(named, "training_mode", 0) or len(node.output) > 1):
         yield _refused(named, "it is in training mode and would change with every batch", _TRAINING)
-    elif operator == "Dropout" and len(node.input) > 2 and node.input[2]:
+    elif operator == "Dropout" and len(node.input) > 2 and _may_be_true(weights.get(node.input[2])):
         yield _refused(named, "it is in training mode and would drop values at random", _TRAINING)
     elif operator == "Resize":
         yield from _resize(named)
@@ -107,6 +114,12 @@ def _resize(named: NamedNode) -> Iterator[Refusal]:
     if mode in ("tf_crop_and_resize", "half_pixel_symmetric"):
         remedy = "Export with half_pixel or align_corners, and crop with Slice."
         yield _refused(named, f"TensorRT does not resize by coordinates {mode}", remedy)
+
+
+def _may_be_true(flag: onnx.TensorProto | None) -> bool:
+    from onnx import numpy_helper  # noqa: PLC0415 - heavy
+
+    return flag is None or bool(numpy_helper.to_array(flag))
 
 
 def _refused(named: NamedNode, why: str, remedy: str) -> Refusal:

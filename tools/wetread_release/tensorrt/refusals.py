@@ -30,14 +30,13 @@ class Refusal:
 
 
 def joined(rules: Iterable[Refusal], compiler: Iterable[Refusal]) -> tuple[Refusal, ...]:
-    """Put both lists together, each node once: NVIDIA's words say why, our rules know the remedy."""
-    by_node: dict[str, Refusal] = {}
-    for refusal in rules:
-        by_node.setdefault(refusal.node, refusal)
+    """Put both lists together, a node that both name once: as the rules explain it, but NVIDIA says it."""
+    found = list(dict.fromkeys(rules))
+    places = {refusal.node: index for index, refusal in reversed(list(enumerate(found)))}
     for refusal in compiler:
-        known = by_node.get(refusal.node)
-        if known is None:
-            by_node[refusal.node] = refusal
-        elif known.by == "rule":
-            by_node[refusal.node] = replace(refusal, remedy=known.remedy)
-    return tuple(by_node.values())
+        place = places.get(refusal.node)
+        if place is None:
+            found.append(refusal)
+        else:
+            found[place] = replace(found[place], by=refusal.by)
+    return tuple(found)

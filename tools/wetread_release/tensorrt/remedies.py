@@ -50,7 +50,7 @@ def explained(model: onnx.ModelProto, compiled: Compiled) -> tuple[Refusal, ...]
         if named.node.op_type in compiled.unknown_operators
     ]
     if not compiled.errors and not compiled.plan_bytes:
-        found += _of_compiler(compiled, nodes)
+        found += _of_compiler(compiled, nodes, [each.name for each in model.graph.input])
     unique = {refusal.node: refusal for refusal in reversed(found)}
     return tuple(reversed(unique.values()))
 
@@ -61,16 +61,25 @@ def _of_parser(error: ParserError, model: onnx.ModelProto, nodes: list[NamedNode
     return Refusal(name, operator, why, _remedy(operator, error.text), "parser")
 
 
-def _of_compiler(compiled: Compiled, nodes: list[NamedNode]) -> Iterator[Refusal]:
+def _of_compiler(compiled: Compiled, nodes: list[NamedNode], inputs: list[str]) -> Iterator[Refusal]:
     """Give what the compiler said; the layers of its messages carry the nodes' names, where these had one."""
     if not compiled.log:
         yield Refusal("file", "-", "the compiler made no plan and said nothing", _UNKNOWN_REMEDY, "compiler")
     for text in compiled.log:
-        matches = [named for named in nodes if named.node.name and named.node.name in text]
-        inside_loop = [named for named in nodes if named.node.op_type == "Loop"] if "Recurrence" in text else []
-        named = next(iter([*inside_loop, *sorted(matches, key=lambda each: -len(each.name))]), None)
-        name, operator = (named.name, named.operator) if named else ("file", "-")
+        name, operator = _layer(text, nodes, inputs)
         yield Refusal(name, operator, _why(text), _remedy(operator, text), "compiler")
+
+
+def _layer(text: str, nodes: list[NamedNode], inputs: list[str]) -> tuple[str, str]:
+    """Find the node, or the input, that a message of the compiler speaks of."""
+    if "Recurrence" in text:  # it builds loops of layers without names
+        nodes = [named for named in nodes if named.node.op_type == "Loop"]
+        return (nodes[0].name, "Loop") if nodes else ("file", "-")
+    matches = [named for named in nodes if named.node.name and named.node.name in text]
+    if matches:
+        longest = max(matches, key=lambda named: len(named.name))
+        return longest.name, longest.operator
+    return next(((name, "input") for name in inputs if f"input tensor {name} " in text), ("file", "-"))
 
 
 def _where(error: ParserError, model: onnx.ModelProto, nodes: list[NamedNode]) -> tuple[str, str]:

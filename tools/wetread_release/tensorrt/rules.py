@@ -30,7 +30,7 @@ def rule_refusals(model: onnx.ModelProto, batch: AxisRange) -> tuple[Refusal, ..
     weights = _constants(model.graph)
     refusals = [*_opset(model), *_tensors(model), *_batch(model, batch)]
     for named in named_nodes(model.graph):
-        refusals += operator_refusals(named)
+        refusals += operator_refusals(named, weights)
         refusals += quantise_refusals(named, weights)
         refusals += loop_refusals(named, weights)
         refusals += _doubles(named.node, named.name)
