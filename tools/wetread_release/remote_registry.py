@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 class RemoteRegistry:
     """Releases below a URL. Object stores know no rename, so the manifest is what makes a release: it is put last.
 
-    What a writer that was killed has left is no release; the next writer of that number removes it.
+    What a writer that was killed has left is no release; the next writer of that number removes it. Two writers of one
+    number at once would write over each other's files: the rollout's writer lock keeps them apart, and where it could
+    not, hashes tell.
     """
 
     def __init__(self, url: str) -> None:
