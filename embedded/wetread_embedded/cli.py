@@ -1,5 +1,6 @@
 """`wetread serve`."""
 
+import logging
 import signal
 import sys
 from dataclasses import replace
@@ -18,18 +19,37 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(
+    *,
     http_port: Annotated[int, typer.Option(help="TCP port of HTTP, 0 for a free one.")] = 8000,
     grpc_port: Annotated[int, typer.Option(help="TCP port of gRPC, 0 for a free one.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="TCP port of the Prometheus metrics, 0 for a free one.")] = 8002,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of the served copy; build/state/served if not told.")
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder with releases/, rollout/, keys/ and served/. Default: build/state of the checkout."),
     ] = None,
-    *,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Empty the store first, compiled models included.")] = False,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of the served copy. Default: served in the state folder.")
+    ] = None,
+    registry: Annotated[
+        str, typer.Option(help="Where releases are published: a folder or fsspec URL. Default: in the state folder.")
+    ] = "",
+    rollouts: Annotated[
+        str, typer.Option(help="The rollout store: a folder or etcd://host:port/prefix. Default: in the state folder.")
+    ] = "",
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder whose trusted/*.pem sign what is served. Default: in the state folder.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Make the served copy anew, compiled models included; releases stay.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the server's log.")] = False,
 ) -> None:
-    """Serve all pipelines of this checkout with an embedded Triton."""
+    """Serve every pipeline's promoted release with an embedded Triton; what is not published yet, from this checkout.
+
+    The release agent beside it follows `wetread release` and `wetread rollout`, and brings dead models back. A release
+    that does not load, or whose files were changed, is not served: the last good one is, and the log says why.
+    """
     if host not in LOOPBACK:
         print(
             f"WARNING: listening on {host}. This server version (2.51) has known vulnerabilities that let a caller "
@@ -37,6 +57,8 @@ def serve(
             "current container.",
             file=sys.stderr,
         )
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("wetread_release").setLevel(logging.INFO)
     for number in SIGNALS:
         signal.signal(number, _interrupt)
     try:
@@ -46,7 +68,11 @@ def serve(
             grpc_port=grpc_port,
             metrics_port=metrics_port,
             host=host,
-            store=store,
+            store=store or (state_dir / "served" if state_dir else None),
+            state=state_dir,
+            releases=registry,
+            rollouts=rollouts,
+            keys=keys,
             fresh=fresh,
             on_log=_show if verbose else None,
             on_heal=lambda heal: print(heal, flush=True),
