@@ -117,6 +117,18 @@ bench-gateway: setup ## The gateway's benchmark and the chaos run, half an hour,
 	$(BIN)/wetread bench intake
 	$(BIN)/wetread bench chaos
 
+.PHONY: bench-swap
+bench-swap: setup ## Releases come and go under load, some of them broken, to build/bench/swap.json (keep it idle)
+	$(BIN)/wetread bench swap
+
+.PHONY: bench-engines
+bench-engines: setup ## The classifier on every engine and precision that runs here, to build/bench/engines.json
+	$(BIN)/wetread bench engines
+
+.PHONY: configs
+configs: setup ## Generate every config.pbtxt and draft.json that ships
+	$(BIN)/python -m wetread_release.film_pipeline
+
 .PHONY: train
 train: setup-models ## Train the reference classifier from $$WETREAD_DATA (about an hour on two cores)
 	$(BIN)/wetread model train
