@@ -1,0 +1,143 @@
+"""What the gate leaves in a draft: one record for each engine and device, and the golden answers of all of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from wetread_release.evidence import GATE, GOLDEN
+from wetread_release.evidence import golden_films as read_golden
+from wetread_release.golden import golden_of
+from wetread_release.manifest import GateSummary, Golden, GoldenRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wetread_release.gate.films import FilmSet
+    from wetread_release.gate.judge import Judged
+    from wetread_release.gate.lay_out import Side
+    from wetread_release.gate.limits import Limits
+    from wetread_release.gate.measure import Cost
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of the gate."""
+
+    summary: GateSummary
+    content: str
+    """`draft.content_digest` of what was served."""
+    draft: Side
+    reference: Side | None
+    films: FilmSet
+    limits: Limits
+    judged: Judged
+    costs: dict[str, Cost]
+    """By side."""
+    idle: bool
+    """It ran at idle priority: its times are upper ends."""
+    remarks: tuple[str, ...]
+    golden: GoldenRecord
+
+
+def write_record(folder: Path, outcome: Outcome) -> Path:
+    """Write the record of this engine and device into a draft's gate folder, in the place of an earlier one."""
+    gate = folder / GATE
+    gate.mkdir(exist_ok=True)
+    summary = outcome.summary
+    path = gate / f"{summary.engine}-{summary.device}.json"
+    _replace(path, (json.dumps(_document(outcome), indent=1) + "\n").encode())
+    return path
+
+
+def write_golden(folder: Path, root: Path, content: str, record: GoldenRecord) -> None:
+    """Put the golden answers of one engine and device beside those of the others that answered the same films.
+
+    `content`: digest of the draft. Answers of a draft that was changed since are dropped with their records.
+    """
+    known = _known_golden(folder)
+    golden = golden_of(root, (record,))
+    if known is not None and (known.films, known.film_model) == (golden.films, golden.film_model):
+        mine = (record.engine, record.device)
+        others = [
+            each
+            for each in known.records
+            if (each.engine, each.device) != mine and _content_of(folder, each) == content
+        ]
+        golden = golden_of(root, (*others, record))
+    _replace(folder / GATE / GOLDEN, _GOLDEN.dump_json(golden, indent=1) + b"\n")
+
+
+def _known_golden(folder: Path) -> Golden | None:
+    return read_golden(folder)
+
+
+def _content_of(folder: Path, record: GoldenRecord) -> str:
+    try:
+        document = json.loads((folder / GATE / f"{record.engine}-{record.device}.json").read_bytes())
+        return str(document["content"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def drop_stale(folder: Path, content: str) -> None:
+    """Remove the records that a draft was given before it was changed: they say nothing of what it is now."""
+    for path in (folder / GATE).glob("*.json"):
+        if path.name == GOLDEN:
+            continue
+        try:
+            stale = json.loads(path.read_bytes())["content"] != content
+        except (ValueError, KeyError, TypeError):
+            stale = True
+        if stale:
+            path.unlink()
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    judged = outcome.judged
+    return {
+        "content": outcome.content,
+        "summary": json.loads(_SUMMARY.dump_json(outcome.summary)),
+        "reference": None if outcome.reference is None else _side(outcome.reference),
+        "films": {
+            "from": outcome.films.where,
+            "synthetic": outcome.films.synthetic,
+            "count": len(outcome.films.films),
+            "patients": sorted(outcome.films.patients),
+        },
+        "idle_priority": outcome.idle,
+        "limits": _json(outcome.limits),
+        "remarks": list(outcome.remarks),
+        "parity": _json(judged.parity),
+        "flips": _json(judged.flips),
+        "unread": _json(judged.unread),
+        "refused": judged.refused,
+        "findings": _json(judged.findings),
+        "costs": _json(outcome.costs),
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(outcome.summary.at)),
+    }
+
+
+def _side(side: Side) -> dict[str, str]:
+    return {"title": side.title, "engine": side.engine, "precision": side.precision}
+
+
+def _json(value: object) -> Any:
+    """Give dataclasses as JSON holds them; infinite and undefined numbers as null."""
+    return json.loads(TypeAdapter(object).dump_json(value))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    writing = path.with_name(f".{path.name}.writing")
+    writing.write_bytes(content)
+    writing.replace(path)
+
+
+_SUMMARY = TypeAdapter(GateSummary)
+_GOLDEN = TypeAdapter(Golden)
