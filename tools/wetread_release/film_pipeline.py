@@ -35,7 +35,8 @@ class FilmSpec:
     """FP32 [F], for novelty. None: the pipeline has no NOVELTY."""
     parameters: tuple[tuple[str, str], ...] = ONE_THREAD
     """Of the classifier's backend."""
-    warmup: Warmup | None = None
+    warmup: Warmup | None = Warmup("one_film")
+    """A version that cannot run is not loaded; costs one run a load."""
 
 
 SHIPPED: dict[str, FilmSpec] = {
