@@ -36,7 +36,7 @@ def gate_records(draft_folder: Path, content: str) -> tuple[GateSummary, ...]:
         try:
             document = json.loads(path.read_bytes())
             recorded = document["content"]
-            records.append(_SUMMARY.validate_python(document.get("summary", document)))
+            records.append(_SUMMARY.validate_python(document["summary"]))
         except (ValidationError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise BadDraft(f"{path} is no record of the gate: {error!r}") from error
         if recorded != content:

@@ -1,0 +1,79 @@
+"""What only etcd does: it can be away, come back, lose an answer and forget a lease."""
+
+import threading
+
+import pytest
+from etcd_site import EtcdSite, free_ports
+from wetread_client.rollout import Actor, StoreAway, WriterBusy, open_store, steps
+
+PIPELINE = "probe"
+ACTOR = Actor("tester", "to see", "the chief")
+
+
+def adopted():
+    return steps.adopt(steps.begin(PIPELINE), 1, ACTOR)
+
+
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory):
+    pytest.importorskip("etcd3gw", reason="rollouts in etcd need etcd3gw")
+    site = EtcdSite(tmp_path_factory.mktemp("etcd"))
+    site.start()
+    yield site
+    site.stop()
+
+
+class TestAway:
+    def test_an_etcd_that_is_not_there_is_named(self):
+        (port,) = free_ports(1)
+        store = open_store(f"etcd://127.0.0.1:{port}/test")
+        for call in (store.pipelines, lambda: store.read(PIPELINE), lambda: store.changed(threading.Event(), 0)):
+            with pytest.raises(StoreAway, match=f"127.0.0.1:{port}"):
+                call()
+
+    def test_an_etcd_that_comes_back_is_used_again(self, tmp_path):
+        site = EtcdSite(tmp_path)
+        site.start()
+        try:
+            store = open_store(f"etcd://127.0.0.1:{site.port}/test")
+            store.write(adopted())
+            site.stop()
+            with pytest.raises(StoreAway):
+                store.read(PIPELINE)
+            site.start()
+            assert store.read(PIPELINE).revision == 1
+        finally:
+            site.stop()
+
+    def test_another_member_is_asked_where_one_is_away(self, etcd, tmp_path):
+        (port,) = free_ports(1)
+        store = open_store(f"etcd://127.0.0.1:{port},127.0.0.1:{etcd.port}/test/{tmp_path.name}")
+        store.write(adopted())
+        assert store.read(PIPELINE).revision == 1
+
+    def test_a_lost_answer_is_no_conflict(self, etcd, tmp_path, monkeypatch):
+        """The first member obeys and its answer is lost: the second one finds our own document there."""
+        both = f"127.0.0.1:{etcd.port}"
+        store = open_store(f"etcd://{both},{both}/test/{tmp_path.name}")
+        first = store._etcd._clients()[0]
+        post = first.post
+
+        def obeys_in_vain(url, **options):
+            from etcd3gw.exceptions import ConnectionTimeoutError  # noqa: PLC0415 -- etcd may not be there
+
+            post(url, **options)
+            raise ConnectionTimeoutError("lost")
+
+        monkeypatch.setattr(first, "post", obeys_in_vain)
+        store.write(adopted())
+        store._etcd._first = 0
+        with store.writer(PIPELINE):
+            pass
+
+
+class TestLease:
+    def test_it_outlives_its_lease_while_its_process_lives(self, etcd, tmp_path, monkeypatch):
+        url = f"etcd://127.0.0.1:{etcd.port}/test/{tmp_path.name}"
+        monkeypatch.setattr("wetread_client.rollout.etcd_store.LEASE_S", 2)
+        with open_store(url).writer(PIPELINE), pytest.raises(WriterBusy), open_store(url).writer(PIPELINE, timeout_s=5):
+            pass
