@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,9 @@ from onnx import TensorProto, helper
 CHECKOUT = Path(__file__).parents[2]
 sys.path.append(str(CHECKOUT / "embedded" / "backends" / "onnxruntime"))  # Triton puts it on the path, here we do
 
-from wetread_onnx import EngineError, InvalidInput, ModelSpec, execute, load_engine  # noqa: E402
+from wetread_onnx import EngineError, InvalidInput, ModelSpec, execute, load_engine, load_gently  # noqa: E402
 from wetread_onnx.compiled import KEPT, compiled_folder  # noqa: E402
+from wetread_onnx.gentle import LOWEST, MARK  # noqa: E402
 from wetread_onnx.openvino_engine import RUN_ROWS, parts  # noqa: E402
 
 CLASSIFIER = CHECKOUT / "model_repository" / "chest_xray_classifier" / "1" / "model.onnx"
@@ -251,3 +254,21 @@ def test_where_openvino_cannot_onnxruntime_does(tmp_path, monkeypatch, caplog):
 def test_a_parameter_that_is_not_understood_is_refused(key, value):
     with pytest.raises(ValueError, match=key):
         spec_of(*PAIR, **{key: value})
+
+
+def test_a_marked_version_is_loaded_by_a_thread_of_the_lowest_priority(tmp_path):
+    def priority() -> tuple[int, bool]:
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        return own, threading.current_thread() is threading.main_thread()
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert load_gently(tmp_path, priority) == (before, True)
+    (tmp_path / MARK).touch()
+    assert load_gently(tmp_path, priority) == (LOWEST, False)
+    assert priority() == (before, True)
+
+
+def test_a_marked_versions_error_reaches_the_caller(tmp_path):
+    (tmp_path / MARK).touch()
+    with pytest.raises(ZeroDivisionError):
+        load_gently(tmp_path, lambda: 1 // 0)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
-from wetread_onnx import EngineError, InvalidInput, ModelSpec, Tensors, execute, load_engine
+from wetread_onnx import EngineError, InvalidInput, ModelSpec, Tensors, execute, load_engine, load_gently
 
 
 class TritonPythonModel:
@@ -17,7 +17,8 @@ class TritonPythonModel:
         self.spec = ModelSpec.from_json(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
         cache = os.environ.get("WETREAD_MODEL_CACHE")
-        self.engine = load_engine(folder / self.spec.model_filename, self.spec, Path(cache) if cache else None)
+        path = folder / self.spec.model_filename
+        self.engine = load_gently(folder, lambda: load_engine(path, self.spec, Path(cache) if cache else None))
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer all requests with one run where their shapes allow it."""

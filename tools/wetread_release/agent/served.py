@@ -11,7 +11,8 @@ Every file gets its name by a rename of a whole, synced one, so that a kill leav
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from wetread_release.digest import file_digest, folder_digests
@@ -80,6 +81,16 @@ class ServedCopy:
         sync(partial)
         partial.rename(target)
         sync(target.parent)
+
+    @contextmanager
+    def marked(self, part: ReleasedPart, name: str) -> Iterator[None]:
+        """Keep a hidden file of this name in a part's version folder meanwhile: a word to its backend."""
+        mark = self._version(part) / name
+        mark.touch()
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
 
     def write_config(self, config: ModelConfig) -> bool:
         """Write a component's config.pbtxt where it says something else; tell whether it did."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wetread_release.triton_config import ModelConfig
 
 LOG = logging.getLogger(__name__)
+GENTLY = ".gently"  # the embedded server's onnxruntime backend then loads at the lowest priority
 
 
 class Swap:
@@ -124,7 +125,8 @@ class Swap:
                 "was edited by hand, or the release should have a model name of its own; restart the server"
             )
         self._served.write_config(_with_versions(part.config, there | {part.version}))
-        self._control.load(part.model)
+        with self._served.marked(part, GENTLY):
+            self._control.load(part.model)
         for version in sorted(there | {part.version}):
             if not self._control.is_ready(part.model, version):
                 raise ServeFailed(f"{part.model} version {version} is not ready after the load")

@@ -2,6 +2,17 @@
 
 from wetread_onnx.batching import Tensors, execute
 from wetread_onnx.engines import Engine, EngineError, InvalidInput, load_engine
+from wetread_onnx.gentle import load_gently
 from wetread_onnx.spec import ModelSpec, TensorSpec
 
-__all__ = ["Engine", "EngineError", "InvalidInput", "ModelSpec", "TensorSpec", "Tensors", "execute", "load_engine"]
+__all__ = [
+    "Engine",
+    "EngineError",
+    "InvalidInput",
+    "ModelSpec",
+    "TensorSpec",
+    "Tensors",
+    "execute",
+    "load_engine",
+    "load_gently",
+]
