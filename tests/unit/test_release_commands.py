@@ -1,7 +1,6 @@
 """The commands of `wetread release` over a real state folder; agents are stand-ins that only say what they would do."""
 
 import json
-import os
 import re
 import shutil
 from contextlib import ExitStack
@@ -342,7 +341,7 @@ class TestKeygen:
     def test_makes_a_key_once(self, desk):
         first = desk.call("keygen").stdout
         assert desk.call("keygen").stdout == first
-        assert (os.stat(desk.state / "keys" / "signing.pem").st_mode & 0o777) == 0o600
+        assert ((desk.state / "keys" / "signing.pem").stat().st_mode & 0o777) == 0o600
 
     def test_makes_a_key_of_the_standard_that_withstands_quantum_computers(self, desk, draft):
         pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa", reason="cryptography has no ML-DSA")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from wetread_release.agent_command import agent
+from wetread_release.gate_command import gate
 from wetread_release.keygen_command import keygen
 from wetread_release.list_command import list_releases
 from wetread_release.new_command import new
+from wetread_release.preflight_command import preflight
 from wetread_release.promote_command import promote, rollback, withdraw
 from wetread_release.publish_command import publish
 
@@ -23,10 +26,16 @@ def release() -> None:
     """Build engines, pass the gate, publish, promote, roll back."""
 
 
-app.command("new")(new)
-app.command("publish")(publish)
-app.command("promote")(promote)
-app.command("rollback")(rollback)
-app.command("withdraw")(withdraw)
-app.command("list")(list_releases)
-app.command("keygen")(keygen)
+for _name, _function in (
+    ("preflight", preflight),
+    ("new", new),
+    ("gate", gate),
+    ("publish", publish),
+    ("promote", promote),
+    ("rollback", rollback),
+    ("withdraw", withdraw),
+    ("list", list_releases),
+    ("keygen", keygen),
+    ("agent", agent),
+):
+    app.command(_name)(_function)
