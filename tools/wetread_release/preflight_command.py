@@ -9,9 +9,13 @@ import typer
 from wetread_release.command_options import FAILED, USAGE, console, fail, say, told
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wetread_release.tensorrt.preflight import Report
     from wetread_release.tensorrt.profiles import AxisRange
+    from wetread_release.tensorrt.refusals import Refusal
 
+_SHOWN = 3  # nodes of one kind
 _MIB = 1 << 20
 
 
@@ -100,8 +104,8 @@ def _show(report: "Report") -> None:
         )
         for heading in ("node", "operator", "why", "what to do", "says"):
             table.add_column(heading, overflow="fold")
-        for each in report.refusals:
-            table.add_row(each.node, each.operator, each.why, each.remedy, each.by)
+        for first, nodes in _alike(report.refusals):
+            table.add_row(nodes, first.operator, first.why, first.remedy, first.by)
         Console(markup=False, highlight=False).print(table)
     else:
         typer.echo(f"{report.model.name}, {report.precision}: {_verdict(report)}")
@@ -109,6 +113,17 @@ def _show(report: "Report") -> None:
         say(remark)
     if report.refusals:
         say(f"wetread release preflight: {report.model}: {_count(len(report.refusals))} in the way")
+
+
+def _alike(refusals: "tuple[Refusal, ...]") -> "Iterator[tuple[Refusal, str]]":
+    """Give refusals of one kind once, with all their nodes: a quantised model has hundreds."""
+    kinds: dict[tuple[str, str], list[Refusal]] = {}
+    for refusal in refusals:
+        kinds.setdefault((refusal.operator, refusal.remedy), []).append(refusal)
+    for alike in kinds.values():
+        names = [refusal.node for refusal in alike[:_SHOWN]]
+        more = len(alike) - len(names)
+        yield alike[0], ", ".join(names) + (f" and {more} more, see --json" if more else "")
 
 
 def _count(things: int) -> str:

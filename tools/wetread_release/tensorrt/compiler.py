@@ -43,6 +43,11 @@ class Compiler:
             self.close()
             raise NoCompiler(message)
 
+    @property
+    def process_id(self) -> int:
+        """Give the process's number."""
+        return self._process.pid
+
     def run(self, job: Job) -> Compiled:
         """Parse a model and compile it.
 

@@ -88,7 +88,8 @@ class Engines:
         if job.profiles:
             profile = self._builder.create_optimization_profile()
             for each in job.profiles:
-                profile.set_shape(each.name, each.minimum, each.optimum, each.maximum)
+                shapes = (self._trt.Dims(shape) for shape in (each.minimum, each.optimum, each.maximum))
+                profile.set_shape(each.name, *shapes)
             config.add_optimization_profile(profile)
         if job.timings:
             known = Path(job.timings).read_bytes() if Path(job.timings).is_file() else b""

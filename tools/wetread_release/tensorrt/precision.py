@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wetread_release.tensorrt.profiles import AxisRange, InputShape
 
 Precision = Literal["fp32", "fp16", "int8"]
-_ROUNDS = 2
+_ROWS = 2
 
 
 def precision_of(model: onnx.ModelProto) -> Precision:
@@ -45,7 +45,7 @@ def in_precision(path: Path, precision: Precision | None, folder: Path, axes: Ma
         axes: ranges of axes that may differ, for the noise.
 
     Raises:
-        BadModel: an FP16 or INT8 file cannot be given another precision.
+        BadModel: an FP16 or INT8 file cannot be given another precision, or this one not that.
     """
     model = read_model(path)
     has = precision_of(model)
@@ -53,49 +53,27 @@ def in_precision(path: Path, precision: Precision | None, folder: Path, axes: Ma
         return path
     if has != "fp32":
         raise BadModel(f"{path} is {has} already and cannot be made {precision}: give the FP32 file")
+    from wetread_models import quantise  # noqa: PLC0415 - heavy
+
     made = folder / f"{precision}.onnx"
-    if precision == "fp16":
-        _halve(model, made)
-    else:
-        _quantise(path, made, input_shapes(model), axes)
+    try:
+        if precision == "fp16":
+            quantise.fp16(path, made)
+        else:
+            form = quantise.Int8Options(calibration="minmax", float_share=0.0, correct_bias=False, probes=_ROWS)
+            quantise.int8(path, made, _noise(input_shapes(model), axes), form)
+    except quantise.QuantiseError as error:
+        raise BadModel(str(error)) from error
     return made
 
 
-def _halve(model: onnx.ModelProto, made: Path) -> None:
-    import onnx  # noqa: PLC0415 - heavy
-    from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415
-
-    onnx.save(convert_float_to_float16(model, keep_io_types=True), made)
-
-
-def _quantise(path: Path, made: Path, inputs: tuple[InputShape, ...], axes: Mapping[str, AxisRange]) -> None:
-    from onnxruntime import quantization  # noqa: PLC0415 - heavy
-
-    class Noise(quantization.CalibrationDataReader):  # type: ignore[misc] # untyped
-        def __init__(self) -> None:
-            self._rounds = iter(_noise(inputs, axes))
-
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            return next(self._rounds, None)
-
-    quantization.quantize_static(
-        path,
-        made,
-        Noise(),
-        quant_format=quantization.QuantFormat.QDQ,
-        activation_type=quantization.QuantType.QInt8,
-        weight_type=quantization.QuantType.QInt8,
-        per_channel=True,
-        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
-    )
-
-
-def _noise(inputs: tuple[InputShape, ...], axes: Mapping[str, AxisRange]) -> list[dict[str, NDArray[np.float32]]]:
+def _noise(inputs: tuple[InputShape, ...], axes: Mapping[str, AxisRange]) -> dict[str, NDArray[np.float32]]:
+    """Give rows of noise for every input."""
     import numpy as np  # noqa: PLC0415
 
     random = np.random.default_rng(0)
-    shapes = {each.name: [_size(axis, axes) for axis in each.axes] for each in inputs}
-    return [{name: random.random(shape, dtype=np.float32) for name, shape in shapes.items()} for _ in range(_ROUNDS)]
+    shapes = {each.name: [_size(axis, axes) for axis in each.axes[1:]] for each in inputs}
+    return {name: random.random((_ROWS, *shape), dtype=np.float32) for name, shape in shapes.items()}
 
 
 def _size(axis: int | str, axes: Mapping[str, AxisRange]) -> int:

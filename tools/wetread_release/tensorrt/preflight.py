@@ -145,7 +145,10 @@ def _asked(
             "file", "-", str(error), "Report the file to NVIDIA, and simplify the model: onnxsim.", "compiler"
         )
         return Report(spec.model, precision_of(model), (*refusals, died), asked, remarks=(NOT_PROVED, *remarks))
-    found = joined(refusals, explained(model, compiled))
+    said = explained(model, compiled)
+    if missing:  # what the compiler says of missing shapes is already said, by the axis' name
+        said = tuple(refusal for refusal in said if refusal.by == "parser")
+    found = joined(refusals, said)
     proved = (COMPILE_PROVES,) if not found else ()
     return Report(spec.model, precision_of(model), found, asked, compiled, profiles, (*proved, NOT_PROVED, *remarks))
 

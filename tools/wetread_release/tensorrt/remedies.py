@@ -35,6 +35,11 @@ _BY_TEXT: tuple[tuple[str, str], ...] = (
     ),
     ("legalUINT8", "Use FP32 or INT32 within the model; UINT8 may only be an input, followed by a Cast."),
     ("IRecurrenceLayer must have inputs with same shape", "Give every turn of the loop tensors of one shape."),
+    (
+        "libnvinfer_lean",
+        "A plan for later versions carries NVIDIA's lean runtime: build it where TensorRT's libnvinfer_lean is "
+        "installed, or without that option.",
+    ),
     ("missing dimensions in profile", "Say the sizes of this axis: --axis name=smallest,best,largest."),
     ("failed to broadcast", "The weights do not fit the tensor before them: export the model again."),
 )
@@ -57,7 +62,7 @@ def explained(model: onnx.ModelProto, compiled: Compiled) -> tuple[Refusal, ...]
 
 def _of_parser(error: ParserError, model: onnx.ModelProto, nodes: list[NamedNode]) -> Refusal:
     name, operator = _where(error, model, nodes)
-    why = _why(error.text) or "TensorRT has no layer for it"
+    why = _why(error.text).removeprefix(f"{name}: ") or "TensorRT has no layer for it"
     return Refusal(name, operator, why, _remedy(operator, error.text), "parser")
 
 
