@@ -1,6 +1,6 @@
 """Commands and servers are killed at random moments: something whole answers always, and the next command goes on.
 
-WETREAD_KILLS says how often, WETREAD_SEED at which moments; every kill takes some seconds. `--log-cli-level INFO` tells.
+WETREAD_KILLS says how often, WETREAD_SEED at which moments; every kill takes some seconds. --log-cli-level INFO tells.
 """
 
 import logging
