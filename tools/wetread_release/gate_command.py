@@ -106,11 +106,11 @@ def gate(
 
 
 def _films(data: Path | None, test_split: int | None, max_films: int) -> "FilmSet | None":
-    from wetread_release.gate.films import films_in, test_films  # noqa: PLC0415 - as above
+    from wetread_release.gate.films import films_in, films_of_test_patients  # noqa: PLC0415 - as above
 
     if data is None:
         return None
-    films = films_in(data) if test_split is None else test_films(data, test_split)
+    films = films_in(data) if test_split is None else films_of_test_patients(data, test_split)
     return films.at_most(max_films)
 
 

@@ -89,7 +89,7 @@ def films_in(folder: Path) -> FilmSet:
     return FilmSet(_named_once(films), folder.name)
 
 
-def test_films(folder: Path, seed: int) -> FilmSet:
+def films_of_test_patients(folder: Path, seed: int) -> FilmSet:
     """Find the films of the patients that a training with this split seed kept for its test.
 
     Raises:

@@ -214,12 +214,16 @@ def _findings(
         and draft.answers[place].is_read
         and (reference is None or reference.answers[place].is_read)
     ]
-    patients = [films[place].patient or films[place].name for place in places]
     found = []
     for finding, label in enumerate(draft.labels):
         labels = np.array([truth[films[place].name][finding] for place in places], dtype=np.int64)
         if not len(labels) or labels.min() == labels.max():
             continue  # an AUC needs films of both kinds
+        # Drawn are patients within each class: one who has films of both is drawn in each.
+        patients = [
+            f"{films[place].patient or films[place].name}/{positive}"
+            for place, positive in zip(places, labels.tolist(), strict=True)
+        ]
         new = _scores(draft, places, finding)
         old = _scores(reference, places, there[finding]) if reference and finding in there else None
         difference = None if old is None else bootstrap_difference(new, old, labels, patients)
