@@ -14,7 +14,7 @@ from wetread_release.digest import file_digest, joined_digest
 from wetread_release.errors import BadModel
 from wetread_release.tensorrt.compiler import Compiler
 from wetread_release.tensorrt.graph import input_shapes, read_model
-from wetread_release.tensorrt.jobs import Job, Options
+from wetread_release.tensorrt.jobs import Job, Options, whole_file
 from wetread_release.tensorrt.plan import HEADER_BYTES, PlanHeader, read_header
 from wetread_release.tensorrt.profiles import BATCH, AxisRange, InputProfile, profiles_of, ranges_of
 from wetread_release.tensorrt.refusals import Refusal
@@ -65,6 +65,8 @@ class Plan:
     key: PlanKey
     header: PlanHeader
     plan_bytes: int
+    sha256: str
+    """Of the plan."""
     parse_s: float
     """Of the build that made it."""
     build_s: float
@@ -127,17 +129,25 @@ def build_plan(spec: PlanSpec, cache: Path, compiler: Compiler | None = None) ->
         raise Refused(spec.model, refusals)
     header = read_header(bytes.fromhex(compiled.header), str(path))
     plan = Plan(
-        path, key, header, compiled.plan_bytes, compiled.parse_s, compiled.build_s, spec.batch, log=compiled.log
+        path,
+        key,
+        header,
+        compiled.plan_bytes,
+        file_digest(path),
+        compiled.parse_s,
+        compiled.build_s,
+        spec.batch,
+        log=compiled.log,
     )
-    _replace(_record(path), _ADAPTER.dump_json(plan, indent=1))
+    with whole_file(_record(path)) as partial:
+        partial.write_bytes(_ADAPTER.dump_json(plan, indent=1))
     return plan
 
 
 def copy_plan(plan: Plan, target: Path) -> None:
     """Copy a plan out of the cache, whole or not at all."""
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(plan.path, partial)
-    partial.replace(target)
+    with whole_file(target) as partial:
+        shutil.copyfile(plan.path, partial)
 
 
 def model_digest(path: Path) -> str:
@@ -168,27 +178,21 @@ def _job(spec: PlanSpec, profiles: tuple[InputProfile, ...], plan: Path, key: Pl
 
 
 def _known(path: Path, key: PlanKey) -> Plan | None:
-    """Give an earlier build's plan; None where there is none, or its record or header does not say what it should."""
+    """Give an earlier build's plan; None where there is none, or it is not what its record says."""
     try:
         plan = _ADAPTER.validate_json(_record(path).read_bytes())
         with path.open("rb") as file:
             header = read_header(file.read(HEADER_BYTES), str(path))
-        size = path.stat().st_size
+        digest = file_digest(path)
     except (FileNotFoundError, ValidationError, BadModel):
         return None
-    if (plan.key, plan.header, plan.plan_bytes) != (key, header, size):
+    if (plan.key, plan.header, plan.sha256) != (key, header, digest):
         return None
     return replace(plan, path=path, reused=True)
 
 
 def _record(plan: Path) -> Path:
     return plan.with_suffix(".json")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 _ADAPTER: TypeAdapter[Plan] = TypeAdapter(Plan)

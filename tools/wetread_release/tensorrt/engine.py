@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from wetread_release.tensorrt.jobs import Compiled, Job, ParserError
+from wetread_release.tensorrt.jobs import Compiled, Job, ParserError, whole_file
 from wetread_release.tensorrt.plan import HEADER_BYTES
 
 if TYPE_CHECKING:
@@ -59,13 +59,12 @@ class Engines:
         build_s = time.perf_counter() - started
         if plan is None:
             return Compiled(self.version, parse_s, log=self._log.lines, build_s=build_s)
-        content = memoryview(plan)  # type: ignore[arg-type,unused-ignore] # a buffer, which its stubs do not say
         if job.plan:
-            _replace(Path(job.plan), content)
+            _write(Path(job.plan), plan)
         if job.timings:
-            _replace(Path(job.timings), memoryview(config.get_timing_cache().serialize()))
-        header = bytes(content[:HEADER_BYTES]).hex()
-        return Compiled(self.version, parse_s, (), (), self._log.lines, content.nbytes, header, build_s)
+            _write(Path(job.timings), config.get_timing_cache().serialize())
+        header = bytes(memoryview(plan)[:HEADER_BYTES]).hex()  # type: ignore[arg-type,unused-ignore] # the same
+        return Compiled(self.version, parse_s, (), (), self._log.lines, plan.nbytes, header, build_s)
 
     def _network(self) -> trt.INetworkDefinition:
         flags = self._trt.NetworkDefinitionCreationFlag
@@ -107,11 +106,9 @@ def _error(error: trt.ParserError) -> ParserError:
     return ParserError(error.node(), error.node_name(), error.node_operator(), error.desc(), error.func())
 
 
-def _replace(path: Path, content: memoryview) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+def _write(path: Path, content: trt.IHostMemory) -> None:
+    with whole_file(path) as partial:
+        partial.write_bytes(memoryview(content))  # type: ignore[arg-type,unused-ignore] # its stubs hide the buffer
 
 
 class _Log:

@@ -1,6 +1,10 @@
-"""What the compiler's process is asked and answers: one JSON document a line."""
+"""What the compiler's process is asked and answers, one JSON document a line, and how files pass between both."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
@@ -64,6 +68,17 @@ class Compiled:
     header: str = ""
     """The plan's first bytes, in hexadecimal."""
     build_s: float = 0.0
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` at the end; nothing stays of a failure."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 JOB = TypeAdapter(Job)

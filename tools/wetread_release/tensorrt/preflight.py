@@ -117,7 +117,7 @@ def preflight(
 def _without_nvidia(spec: PlanSpec, model: onnx.ModelProto) -> tuple[Refusal, ...]:
     """Give what ONNX's own checker, the rules and the shapes are against."""
     return (
-        *_checker(model),
+        *_checker(spec.model),
         *rule_refusals(model, spec.batch),
         *ranges_of(input_shapes(model), spec.batch, spec.axes)[1],
     )
@@ -153,12 +153,12 @@ def _asked(
     return Report(spec.model, precision_of(model), found, asked, compiled, profiles, (*proved, NOT_PROVED, *remarks))
 
 
-def _checker(model: onnx.ModelProto) -> tuple[Refusal, ...]:
+def _checker(path: Path) -> tuple[Refusal, ...]:
     """Ask ONNX's own checker."""
     import onnx  # noqa: PLC0415 - heavy
 
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
         text = str(error)
         if _NO_SHAPE in text:  # of an output: every runtime finds it itself

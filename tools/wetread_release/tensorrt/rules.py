@@ -107,9 +107,10 @@ def _batch(model: onnx.ModelProto, batch: AxisRange) -> Iterator[Refusal]:
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    """Give weights and the values of Constant nodes by name."""
-    found = {weight.name: weight for weight in graph.initializer}
+    """Give weights and the values of Constant nodes by name, those of inner graphs too."""
+    found: dict[str, onnx.TensorProto] = {}
     for named in named_nodes(graph):
+        found.update((weight.name, weight) for weight in named.graph.initializer)
         if named.node.op_type == "Constant":
             for attribute in named.node.attribute:
                 if attribute.name == "value":
