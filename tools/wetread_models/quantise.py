@@ -136,6 +136,7 @@ def fp16(source: Path, target: Path) -> None:
         if tensor.data_type == TensorProto.FLOAT and np.abs(numpy_helper.to_array(tensor)).max(initial=0) > 65504:
             raise QuantiseError(f"{source}: {tensor.name} has a value beyond 65504, the largest of FP16: keep fp32")
     converted = convert_float_to_float16(model, keep_io_types=True)
+    quantise_layers.sort_nodes(converted.graph)  # it appends the casts of inputs at the end
     _save(converted, target)
 
 

@@ -113,6 +113,27 @@ def runs(feeds: Feeds, batch: int) -> Iterator[Feeds]:
         yield {name: array[start : start + batch] for name, array in feeds.items()}
 
 
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put every node behind those whose outputs it reads, in place; otherwise the order stays."""
+    made = {name for node in graph.node for name in node.output}
+    ready: set[str] = set()
+    ordered: list[onnx.NodeProto] = []
+    waiting = list(graph.node)
+    while waiting:
+        left = []
+        for node in waiting:
+            if all(name in ready or name not in made for name in node.input):
+                ordered.append(node)
+                ready.update(node.output)
+            else:
+                left.append(node)
+        if len(left) == len(waiting):
+            raise ValueError(f"the graph has a cycle at {left[0].name}")
+        waiting = left
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
 def _answers(model: onnx.ModelProto, outputs: Sequence[str], feeds: Feeds) -> list[Array]:
     session = _session(model)
     parts = [session.run(list(outputs), run) for run in runs(feeds, batch_of(model))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from wetread_release.agent_command import agent
+from wetread_release.build_command import build
 from wetread_release.gate_command import gate
 from wetread_release.keygen_command import keygen
 from wetread_release.list_command import list_releases
@@ -29,6 +30,7 @@ def release() -> None:
 for _name, _function in (
     ("preflight", preflight),
     ("new", new),
+    ("build", build),
     ("gate", gate),
     ("publish", publish),
     ("promote", promote),

@@ -69,7 +69,8 @@ class ModelConfig:
     """Of a version folder, where it is not the backend's own name for it."""
     instances: int = 0
     """Instances of the model; 0: an ensemble, which has none."""
-    kind: Literal["CPU", "GPU"] = "CPU"
+    kind: Literal["CPU", "GPU", "AUTO"] = "CPU"
+    """Where the instances run; AUTO: on a GPU where the server has one, on the CPU otherwise."""
     dynamic_batching: bool = True
     preferred_batches: tuple[int, ...] = ()
     queue_delay_us: int = 0
