@@ -135,6 +135,7 @@ def serving(sides: Sequence[Side], backends: Path, scratch: Path, startup_timeou
             state=scratch / "state",
             startup_timeout_s=startup_timeout_s,
             canary_interval_s=_NO_CANARIES_S,
+            exit_timeout_s=1.0,  # nothing is in flight then
         )
     )
     try:
