@@ -14,13 +14,18 @@ def new_prefix() -> str:
     return f"wetread_{os.getpid()}_{secrets.token_hex(4)}_"
 
 
+def is_prefix(text: object) -> bool:
+    """Tell whether something is one of `new_prefix`'s: an empty one would be everybody's."""
+    return isinstance(text, str) and _PREFIX.fullmatch(text) is not None
+
+
 def remove(prefix: str) -> list[str]:
     """Remove every region whose name begins with `prefix`, and return their names.
 
     Raises:
         ValueError: `prefix` is none of `new_prefix`'s; an empty one would remove everybody's.
     """
-    if not _PREFIX.fullmatch(prefix):
+    if not is_prefix(prefix):
         msg = f"not a prefix of ours: {prefix!r}"
         raise ValueError(msg)
     removed = []

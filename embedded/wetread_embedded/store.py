@@ -5,14 +5,17 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from wetread_embedded import shared_memory
+from wetread_embedded import shared_memory, stubs
 from wetread_embedded.errors import StoreInUse
 from wetread_embedded.runtime import Runtime
 
+ENDS_WITHIN_S = 20.0
+"""A server whose starter was killed is told to end, which takes its exit timeout and a little."""
 ONNX_BACKEND = Path(__file__).resolve().parents[1] / "backends" / "onnxruntime"
 
 
@@ -35,16 +38,14 @@ class Store:
         path.mkdir(parents=True, exist_ok=True)
         lock_fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = _read_holder(path / "lock")
+            _lock(path, lock_fd)
+        except StoreInUse:
             os.close(lock_fd)
-            msg = (
-                f"the server of process {holder.get('pid', 'unknown')} uses {path}: stop it, or choose another --store"
-            )
-            raise StoreInUse(msg) from error
-        if left := _read_holder(path / "lock").get("prefix"):
-            shared_memory.remove(str(left))  # of a server that was killed together with its starter
+            raise
+        left = _read_holder(path / "lock").get("prefix")
+        if shared_memory.is_prefix(left):  # of a server that was killed together with its starter
+            stubs.kill(str(left))
+            shared_memory.remove(str(left))
         prefix = shared_memory.new_prefix()
         os.ftruncate(lock_fd, 0)
         os.pwrite(lock_fd, json.dumps({"pid": os.getpid(), "prefix": prefix}).encode(), 0)
@@ -126,6 +127,38 @@ def copy_repository(source: Path, target: Path) -> None:
         for version in config.parent.iterdir():
             if version.is_dir() and version.name.isdecimal():
                 shutil.copytree(version, model / version.name, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+
+
+def _lock(path: Path, lock_fd: int) -> None:
+    """Lock the store; a server whose starter was killed is waited for, and what outlived it is ended.
+
+    Raises:
+        StoreInUse: a live server holds it.
+    """
+    deadline = time.monotonic() + ENDS_WITHIN_S
+    while True:
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _read_holder(path / "lock")
+            pid, prefix = holder.get("pid"), holder.get("prefix")
+            if not (isinstance(pid, int) and shared_memory.is_prefix(prefix)) or _lives(pid):
+                deadline = 0.0
+            if time.monotonic() > deadline:
+                msg = f"the server of process {pid or 'unknown'} uses {path}: stop it, or choose another --store"
+                raise StoreInUse(msg) from error
+            stubs.kill(str(prefix), orphans_only=True)  # one that was just starting never sees its server's end
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _lives(pid: int) -> bool:
+    """Tell whether a process is there and has not ended."""
+    try:
+        return (stubs.PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _read_holder(lock: Path) -> dict[str, object]:

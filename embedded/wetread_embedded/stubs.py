@@ -47,10 +47,15 @@ def parse(cmdline: bytes, pid: int, prefix: str) -> Stub | None:
     return Stub(pid, version.parent.name, words[8], version.name)
 
 
-def kill(prefix: str, timeout_s: float = 5.0) -> list[int]:
-    """Kill the stubs that outlived their server and see them end; return their process ids."""
+def kill(prefix: str, timeout_s: float = 5.0, *, orphans_only: bool = False) -> list[int]:
+    """Kill the stubs that outlived their server and see them end; return their process ids.
+
+    `orphans_only`: leave those whose server still lives: it ends them itself.
+    """
     killed = []
     for stub in find(prefix):
+        if orphans_only and _has_server(stub.pid):
+            continue
         with contextlib.suppress(ProcessLookupError):
             fd = os.pidfd_open(stub.pid)
             try:
@@ -60,3 +65,12 @@ def kill(prefix: str, timeout_s: float = 5.0) -> list[int]:
                 os.close(fd)
             killed.append(stub.pid)
     return killed
+
+
+def _has_server(pid: int) -> bool:
+    """Tell whether a process is still the child of a tritonserver."""
+    try:
+        parent = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1]
+        return (PROC / parent / "comm").read_text().strip() == "tritonserver"
+    except OSError:  # one of them has ended
+        return False

@@ -2,7 +2,9 @@
 
 import dataclasses
 import fcntl
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +136,38 @@ def test_opening_a_store_removes_the_shared_memory_that_its_killed_server_left(t
     store.close()
     Store.open(tmp_path).close()
     assert not left.exists()
+
+
+def test_a_store_is_freed_of_a_model_process_that_outlived_its_server_and_starter(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    model = tmp_path / "repository" / "model" / "1" / "model.py"
+    model.parent.mkdir(parents=True)
+    model.write_text("read never\n")  # a shell script: it waits for a word that does not come
+    prefix = new_prefix()
+    words = [
+        "triton_python_backend_stub",
+        str(model),
+        f"{prefix}region",
+        "1",
+        "1",
+        "0",
+        "f",
+        "h",
+        "model_0_0",
+        "python",
+    ]
+    with (tmp_path / "lock").open("w") as lock:
+        lock.write(json.dumps({"pid": ended.pid, "prefix": prefix}))
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        orphan = subprocess.Popen(words, executable="/bin/sh", stdin=subprocess.PIPE, pass_fds=[lock.fileno()])
+    try:
+        Store.open(tmp_path).close()
+        assert orphan.wait(10) == -signal.SIGKILL
+    finally:
+        orphan.kill()
+        orphan.communicate()
 
 
 @pytest.mark.parametrize("prefix", ["", "wetread_", "*", "wetread_1_*_"])
