@@ -1,11 +1,11 @@
-"""`wetread model`: train the reference classifier, evaluate any classifier."""
+"""`wetread model`: train the reference classifier, quantise it, evaluate any classifier."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -13,14 +13,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from wetread_models.artefacts import CLASSIFIER, POSTPROCESS
-from wetread_models.data import DataError, data_folder, list_films, split_patients
+from wetread_models.data import DataError, as_image, data_folder, list_films, read_pictures, split_patients
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from wetread_models.evaluate import Evaluation
     from wetread_models.train import Step, Trainer
 
 app = typer.Typer(
-    help="Train the reference classifier, or evaluate any classifier on labelled films.",
+    help="Train the reference classifier, quantise it, or evaluate any classifier on labelled films.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -121,6 +124,63 @@ def evaluate(
         print(json.dumps({"model": str(path), **asdict(result)}))
     else:
         Console().print(_table(result))
+
+
+@app.command()
+def quantise(
+    model: Annotated[Path, typer.Argument(help="The FP32 model.onnx.", exists=True, dir_okay=False)],
+    target: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)],
+    *,
+    precision: Annotated[Literal["int8", "fp16"], typer.Option(help="What it becomes.")] = "int8",
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(help="Of the training's split by patients, and of all that is drawn.")] = 0,
+    films: Annotated[int, typer.Option(min=16, help="Training films to find the ranges of INT8 with.")] = 256,
+    method: Annotated[
+        Literal["percentile", "entropy", "minmax"], typer.Option(help="How a tensor's range is found.")
+    ] = "percentile",
+    float_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the layers, the most sensitive ones, left in float.")
+    ] = 0.16,
+) -> None:
+    """Make an INT8 or FP16 file that ONNX Runtime, OpenVINO and TensorRT take, of a film classifier with input IMAGE.
+
+    INT8 is calibrated with films of training patients alone. Needs no torch. For a draft that can be gated and
+    published: `wetread release build --precision`.
+    """
+    try:
+        from wetread_models import quantise as quantising  # noqa: PLC0415 -- onnxruntime only when it is used
+    except ModuleNotFoundError as error:
+        _fail(f"wetread model quantise needs the package {error.name}: pip install 'wetread[release]'")
+    try:
+        if precision == "fp16":
+            quantising.fp16(model, target)
+            _say(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
+            return
+        images = _calibration_images(data or data_folder() / "chest_xray", seed, films)
+        options = quantising.Int8Options(calibration=method, float_share=float_share, seed=seed)
+        with _bar("quantising") as progress:
+            task = progress.add_task("quantising", total=None)
+            report = quantising.int8(
+                model,
+                target,
+                {"IMAGE": images},
+                options,
+                lambda _what, done, total: progress.update(task, completed=done, total=total),
+            )
+    except (DataError, quantising.QuantiseError) as error:
+        _fail(str(error))
+    _say(
+        f"{target}: {target.stat().st_size / 1e6:.1f} MB, {report.layers} layers in INT8, {len(report.kept_float)} in "
+        f"float; LOGITS are off by {report.relative_error:.1%} of their spread"
+    )
+
+
+def _calibration_images(folder: Path, seed: int, count: int) -> npt.NDArray[np.float32]:
+    import numpy as np  # noqa: PLC0415
+
+    train = split_patients(list_films(folder), seed).train
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(train))[:count])
+    return as_image(read_pictures([train[index] for index in drawn.tolist()]))
 
 
 def _table(result: Evaluation) -> Table:
