@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -208,6 +210,27 @@ class TestLibraries:
     def test_a_wheel_of_another_layout_is_told_by_name(self, tmp_path):
         with pytest.raises(NoCompiler, match="has no libtensorrt_rtx"):
             libraries.link_folder(tmp_path, tmp_path)
+
+    def test_a_folder_of_type_stubs_is_no_tensorrt(self, wheel, tmp_path, monkeypatch):
+        (tmp_path / "tensorrt").mkdir()
+        monkeypatch.syspath_prepend(tmp_path)
+
+        assert libraries.find_libraries(tmp_path).compiler == RTX
+
+    def test_what_the_libraries_print_is_no_answer(self, tmp_path):
+        (tmp_path / "loud.py").write_text(
+            "import os\nos.write(1, b'hello\\n')\n__version__ = '11.4'\nILogger = object\nBuilder = lambda _: None\n"
+        )
+
+        done = subprocess.run(
+            [sys.executable, "-m", "wetread_release.tensorrt.child", "loud"],
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+        )
+
+        assert (done.stdout, done.stderr) == (b"11.4\n", b"hello\n")
 
     def test_without_the_extra_the_remedy_is_to_install_it(self, tmp_path, monkeypatch):
         monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda _: None)

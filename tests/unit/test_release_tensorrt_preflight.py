@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 from refused_models import BROKEN, Broken
 from wetread_release.tensorrt.builder import PlanSpec
 from wetread_release.tensorrt.compiler import Compiler
+from wetread_release.tensorrt.graph import input_shapes
+from wetread_release.tensorrt.jobs import Job
 from wetread_release.tensorrt.libraries import NoCompiler
 from wetread_release.tensorrt.preflight import Report, preflight
-from wetread_release.tensorrt.profiles import AxisRange
+from wetread_release.tensorrt.profiles import BATCH, AxisRange, profiles_of, ranges_of
+from wetread_release.tensorrt.remedies import explained
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,24 @@ def test_it_compiles_once_the_remedy_is_followed(broken, tmp_path, cache, compil
     assert report.passed, [str(refusal) for refusal in report.refusals]
     assert report.compiled is not None
     assert report.compiled.plan_bytes > 0
+
+
+@pytest.mark.parametrize(
+    "broken",
+    # of the default quantisation it stops at the zero point, which is the other mistake there
+    [each for each in BROKEN if each.nvidia_knows and each.name != "ONNX Runtime's default static quantisation"],
+    ids=lambda broken: broken.name,
+)
+def test_nvidia_alone_is_understood_to_mean_that_node(broken, tmp_path, compiler):
+    path = tmp_path / "broken.onnx"
+    broken.write(path)
+    model = onnx.load(path)
+    sizes = ranges_of(input_shapes(model), BATCH, {})[0]
+
+    refusals = explained(model, compiler.run(Job(str(path), profiles_of(input_shapes(model), sizes))))
+
+    assert any(broken.node in refusal.node for refusal in refusals), refusals
+    assert all(refusal.why and refusal.remedy for refusal in refusals)
 
 
 @pytest.mark.parametrize("broken", [each for each in BROKEN if each.rules_know], ids=lambda broken: broken.name)

@@ -46,6 +46,7 @@ def preflight(
     Prints every node that is refused, why, and what to do; then compiles with the real shapes. Exit code 1: refused.
 
     What a pass proves: the parser takes every node, and the compiler makes an engine of these shapes in this precision.
+
     What it does not: speed on a GPU, accuracy, and Triton's own plan, which is built on the server's GPU. The libraries
     are those of TensorRT for RTX; TensorRT's plugins are out of their reach.
 

@@ -17,8 +17,9 @@ from wetread_release.tensorrt.graph import input_shapes, read_model
 from wetread_release.tensorrt.jobs import Job, Options, whole_file
 from wetread_release.tensorrt.plan import HEADER_BYTES, PlanHeader, read_header
 from wetread_release.tensorrt.profiles import BATCH, AxisRange, InputProfile, profiles_of, ranges_of
-from wetread_release.tensorrt.refusals import Refusal
+from wetread_release.tensorrt.refusals import Refusal, joined
 from wetread_release.tensorrt.remedies import explained
+from wetread_release.tensorrt.rules import rule_refusals
 
 NO_GPU = "nogpu"
 _SHORT = 12  # hexadecimal digits of a hash in a file's name
@@ -126,7 +127,7 @@ def build_plan(spec: PlanSpec, cache: Path, compiler: Compiler | None = None) ->
         compiled = running.run(_job(spec, profiles, path, key))
     refusals = explained(model, compiled)
     if refusals:
-        raise Refused(spec.model, refusals)
+        raise Refused(spec.model, joined(rule_refusals(read_model(spec.model), spec.batch), refusals))
     header = read_header(bytes.fromhex(compiled.header), str(path))
     plan = Plan(
         path,
