@@ -1,6 +1,7 @@
 """A site of real processes: `wetread serve` that can be killed, commands that can be killed, and a light load."""
 
 import json
+import os
 import random
 import signal
 import socket
@@ -63,13 +64,23 @@ class Serving:
             assert " uses " in told or "in use" in told, told  # anything else would need a hand
             assert time.monotonic() < deadline, told
 
-    def kill(self) -> float:
-        """Kill it as the kernel does when memory runs out; return when."""
+    def kill(self, *, triton_alone: bool) -> float:
+        """Kill it, or only the tritonserver in it, as the kernel does when memory runs out; return when."""
         assert self._process is not None
         moment = time.monotonic()
-        self._process.kill()
-        self._process.wait()
+        if triton_alone:
+            for pid in self._children():
+                os.kill(pid, signal.SIGKILL)
+            self._process.wait(60)  # it ends with its server
+        else:
+            self._process.kill()
+            self._process.wait()
         return moment
+
+    def _children(self) -> list[int]:
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        pids = [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+        return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "tritonserver"]
 
     def restart_after(self, killed_at: float) -> None:
         self.start()

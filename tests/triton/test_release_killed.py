@@ -56,11 +56,12 @@ def _kill_once(site: Site, serving: Serving, load: Load) -> str:
     delay = site.random.uniform(0, WRITING_S if writing else LONGEST_S[words[0]])
     time.sleep(max(0.0, command.began + delay - time.monotonic()))
     if site.random.random() < SERVER_SHARE:
-        killed_at = serving.kill()
+        triton_alone = site.random.random() < 0.3
+        killed_at = serving.kill(triton_alone=triton_alone)
         serving.restart_after(killed_at)
         code, told = command.end()
         assert code == 0, f"{words} did not outlive the server: {told}"
-        return f"server in {words[0]}"
+        return f"{'tritonserver' if triton_alone else 'server'} in {words[0]}"
     command.kill()
     _check_answers_now(site, load)
     code, told = Command(site.tiny, *words).end()
