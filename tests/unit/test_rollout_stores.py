@@ -1,11 +1,13 @@
 """One suite over both rollout stores: the watched folder, and a real etcd."""
 
 import multiprocessing
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from etcd_site import EtcdSite
@@ -16,10 +18,12 @@ from wetread_client.rollout import (
     Conflict,
     Gate,
     RolloutError,
+    StoreAway,
     WriterBusy,
     open_store,
     steps,
 )
+from wetread_client.rollout.etcd_connection import span
 
 PIPELINE = "probe"
 ACTOR = Actor("tester", "to see", "the chief")
@@ -102,6 +106,35 @@ class TestDocuments:
         with pytest.raises(RolloutError, match="no candidate"):
             store.write(replace(adopted(), shadow=True))
         assert store.read(PIPELINE) is None
+
+
+class TestEmptied:
+    """A share that is not mounted looks like a folder without a rollout, and all would go back to release 1."""
+
+    @pytest.fixture
+    def emptied(self, url, store, tmp_path, request):
+        store.write(adopted())
+        store.write(candidate())
+        store.read(PIPELINE)
+        if "/test/" not in url:
+            shutil.rmtree(url)
+            Path(url).mkdir()
+        else:
+            store._etcd.call("/kv/deleterange", span(f"test/{tmp_path.name}/"))
+        return store
+
+    def test_a_store_object_that_knew_more_says_so(self, emptied):
+        for call in (lambda: emptied.read(PIPELINE), emptied.pipelines):
+            with pytest.raises(StoreAway, match=r"not mounted, or was emptied"):
+                call()
+
+    def test_one_that_begins_over_is_no_successor(self, emptied, url):
+        open_store(url).write(adopted())
+        with pytest.raises(StoreAway, match="revision 2 of probe before"):
+            emptied.read(PIPELINE)
+
+    def test_who_starts_anew_takes_it_as_it_is(self, emptied, url):
+        assert open_store(url).read(PIPELINE) is None
 
 
 class TestConflicts:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from wetread_client.rollout.document import Rollout, RolloutError
 from wetread_client.rollout.etcd_connection import EtcdAddress, EtcdConnection, decoded, encoded, span
+from wetread_client.rollout.seen import Seen
 from wetread_client.rollout.store import AgentReport, Conflict, StoreAway, WriterBusy
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class EtcdStore:
     def __init__(self, address: EtcdAddress) -> None:
         self._address = address
         self._etcd = EtcdConnection(address)
+        self._seen = Seen()
         self._root = f"{address.prefix}/rollouts/"
         self._told: tuple[int, int] | None = None
         self._telling = threading.Lock()
@@ -51,13 +53,19 @@ class EtcdStore:
 
     def pipelines(self) -> tuple[str, ...]:
         """Give the pipelines that have a rollout, in order."""
+        known = self._seen.known()
         keys = [key[len(self._root) :].split("/") for key, _ in self._range(span(self._root), keys_only=True)]
-        return tuple(sorted({words[0] for words in keys if words[1] == "revisions"}))
+        found = tuple(sorted({words[0] for words in keys if words[1] == "revisions"}))
+        self._seen.check(known, found, self.where)
+        return found
 
     def read(self, pipeline: str) -> Rollout | None:
         """Give the rollout in force, None where there is none."""
+        known = self._seen.known()
         newest = self._range(span(self._revisions(pipeline)), sort_order="DESCEND", sort_target="KEY", limit=1)
-        return self._parse(pipeline, *newest[0]) if newest else None
+        rollout = self._parse(pipeline, *newest[0]) if newest else None
+        self._seen.note(known, pipeline, rollout, self.where)
+        return rollout
 
     def write(self, rollout: Rollout) -> None:
         """Put the next revision in force; Conflict unless it follows the one in force."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wetread_client.rollout.document import Rollout, RolloutError
+from wetread_client.rollout.seen import Seen
 from wetread_client.rollout.store import AgentReport, Conflict, StoreAway, WriterBusy
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class FolderStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._seen = Seen()
         self._told: frozenset[tuple[str, int, int]] | None = None
         self._telling = threading.Lock()
 
@@ -48,12 +50,18 @@ class FolderStore:
 
     def pipelines(self) -> tuple[str, ...]:
         """Give the pipelines that have a rollout, in order."""
-        return tuple(name for name in self._names() if self._revisions(name))
+        known = self._seen.known()
+        found = tuple(name for name in self._names() if self._revisions(name))
+        self._seen.check(known, found, self.where)
+        return found
 
     def read(self, pipeline: str) -> Rollout | None:
         """Give the rollout in force, None where there is none."""
+        known = self._seen.known()
         revisions = self._revisions(pipeline)
-        return self._load(pipeline, revisions[-1]) if revisions else None
+        rollout = self._load(pipeline, revisions[-1]) if revisions else None
+        self._seen.note(known, pipeline, rollout, self.where)
+        return rollout
 
     def write(self, rollout: Rollout) -> None:
         """Put the next revision in force; Conflict unless it follows the one in force."""
