@@ -38,6 +38,7 @@ class GatewayEnded(Exception):
 class GatewayPlan:
     """What a test wants of its gateway. `extra`: more TOML, at the end; `sections`: lines added to a table by name."""
 
+    pipeline: str = "chest_xray"
     any_body_part: bool = True
     verify: str = "commitment"
     sections: tuple[tuple[str, str], ...] = ()
@@ -140,7 +141,7 @@ class GatewayProcess:
         return (
             f"{text}\n[[destination]]\n"
             f'name = "pacs"\nae_title = "{pacs.ae_title}"\nhost = "{pacs.host}"\nport = {pacs.dicom_port}\n'
-            f'verify = "{plan.verify}"\n\n[[rule]]\nname = "chest films"\npipeline = "chest_xray"\n'
+            f'verify = "{plan.verify}"\n\n[[rule]]\nname = "films"\npipeline = "{plan.pipeline}"\n'
             f'destinations = ["pacs"]\nany_body_part = {str(plan.any_body_part).lower()}\n'
             f'match.modality = ["CR", "DX", "RG"]\n{plan.extra}\n'
         )

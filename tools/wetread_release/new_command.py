@@ -100,7 +100,7 @@ def _make(model: Path, wish: Wish, folder: Path) -> Made:
         fail(_COMMAND, f"the model does not tell, and nobody can be asked here:\n{lines}", USAGE)
     for question in questions:
         wish = _answered(wish, question)
-    say(_told_by_the_file(studied))
+    say(_what_is_served(studied, wish))
     return make(studied, wish, folder, _build_record())
 
 
@@ -123,13 +123,13 @@ def _answered(wish: Wish, question: Question) -> Wish:
             return replace(wish, body_part=answer.strip().upper())
 
 
-def _told_by_the_file(studied: Study) -> str:
+def _what_is_served(studied: Study, wish: Wish) -> str:
     image = studied.image
-    told_values = f"wants {studied.values}" if studied.values else "does not say what black and white are"
-    told_scores = f"gives {studied.kind}" if studied.kind else "does not say what its scores are"
+    values = wish.values or studied.values or "the recipe's values"
+    shape = ", ".join("?" if side < 0 else str(side) for side in image.shape((image.rows, image.columns)))
     return (
-        f"{studied.path.name}: {image.name} [{', '.join(map(str, image.shape((image.rows, image.columns))))}] "
-        f"({image.layout}) to {studied.scores.name}; it {told_values} and {told_scores}"
+        f"{studied.path.name}: {image.name} [{shape}] ({image.layout}), {values}; {studied.scores.name} "
+        f"[{len(wish.labels)}], {wish.scores or studied.kind}"
     )
 
 
