@@ -2,6 +2,9 @@
 
 import json
 import math
+import subprocess
+import sys
+import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -26,7 +29,7 @@ from wetread_release.gate.judge import Asked, Judged, judge
 from wetread_release.gate.lay_out import side_of_checkout, side_of_draft
 from wetread_release.gate.limits import Limits
 from wetread_release.gate.measure import Cost, memory_mib
-from wetread_release.gate.record import Outcome, drop_stale, write_golden, write_record
+from wetread_release.gate.record import Outcome, drop_records, write_golden, write_record
 from wetread_release.gate.report import FlipPictures, write_report
 from wetread_release.gate.run import check_patients, demand
 from wetread_release.gate.server import Answer
@@ -62,7 +65,7 @@ GOOD = [0.9 - 0.001 * n if n % 2 else 0.1 + 0.001 * n for n in range(40)]
 def verdict(draft: Asked, reference: Asked | None, limits: Limits = LIMITS, films: FilmSet | None = None) -> list[str]:
     judged = judge(films or film_set(len(draft.answers)), draft, reference)
     found = figures(judged, COST, COST if reference else None)
-    return list(failures(judged, found, limits, same_engine=True))
+    return list(failures(judged, found, limits, "onnxruntime", "onnxruntime" if reference else None))
 
 
 def test_a_draft_that_answers_like_its_reference_passes():
@@ -130,8 +133,8 @@ def test_each_limit_can_fail_a_draft(limits, words):
 def test_costs_are_not_judged_between_engines():
     judged = judge(film_set(), answers(GOOD), answers(GOOD))
     found = figures(judged, replace(COST, p50_ms=99.0), COST)
-    assert failures(judged, found, Limits(), same_engine=False) == ()
-    assert "latency" in failures(judged, found, Limits(), same_engine=True)[0]
+    assert failures(judged, found, Limits(), "tensorrt", "onnxruntime") == ()
+    assert "latency" in failures(judged, found, Limits(), "onnxruntime", "onnxruntime")[0]
 
 
 def test_a_probability_that_is_no_number_fails_and_is_named():
@@ -164,6 +167,11 @@ def test_without_labels_only_agreement_is_judged():
     assert judged.parity is not None
     problems = verdict(answers(GOOD), answers(GOOD), Limits(min_auc=0.9), film_set(labelled=False))
     assert "not labelled" in problems[0]
+
+
+def test_a_reference_that_reads_nothing_proves_nothing():
+    broken = Asked((), (), (Answer(error="the stub died"),) * 40)
+    assert any("nothing could be compared" in problem for problem in verdict(answers(GOOD), broken))
 
 
 def test_findings_that_only_one_side_has_are_remarked_not_compared():
@@ -248,6 +256,27 @@ def test_limits_are_read_from_toml(tmp_path):
             Limits.load(path)
 
 
+def test_the_documented_limits_are_the_defaults():
+    text = (ROOT / "docs/gate.md").read_text()
+    block = text.split("```toml\n")[1].split("```")[0]
+    documented = tomllib.loads(block)
+    assert documented == {field.name: getattr(LIMITS, field.name) for field in fields(Limits)}
+
+
+def test_the_documented_figures_are_those_of_a_record():
+    text = (ROOT / "docs/gate.md").read_text()
+    assert [name for name in FIGURES if f"`{name}`" not in text] == []
+
+
+def test_at_idle_priority_what_is_started_is_idle_too():
+    code = (
+        "import os, subprocess, sys; from wetread_release.gate_command import go_idle; go_idle(); "
+        "subprocess.run([sys.executable, '-c', 'import os; print(os.sched_getscheduler(0) == os.SCHED_IDLE)'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
 def test_a_part_for_a_gpu_is_refused_with_the_remedy(tmp_path):
     draft = shipped_pipeline(ROOT, "chest_xray").lay_out(tmp_path)
     part = draft.part("classifier")
@@ -284,7 +313,7 @@ def outcome(tmp_path) -> Outcome:
     changed = [0.8, *GOOD[1:]]
     judged = judge(films, answers(changed), answers(GOOD))
     found = figures(judged, COST, COST)
-    problems = failures(judged, found, Limits(), same_engine=True)
+    problems = failures(judged, found, Limits(), "onnxruntime", "onnxruntime")
     return Outcome(
         GateSummary("onnxruntime", "fp32", "cpu-avx2", "cpu", not problems, found, problems, 1.0),
         content_digest(tmp_path, draft),
@@ -310,9 +339,15 @@ def test_a_record_is_what_publish_reads(tmp_path, outcome):
 
 def test_records_of_a_draft_that_was_changed_since_are_dropped(tmp_path, outcome):
     path = write_record(tmp_path, outcome)
-    drop_stale(tmp_path, outcome.content)
+    drop_records(tmp_path, outcome.content, "onnxruntime", "another device")
     assert path.is_file()
-    drop_stale(tmp_path, "another digest")
+    drop_records(tmp_path, "another digest", "onnxruntime", "another device")
+    assert not path.is_file()
+
+
+def test_a_record_is_gone_while_it_is_made_anew(tmp_path, outcome):
+    path = write_record(tmp_path, outcome)
+    drop_records(tmp_path, outcome.content, outcome.summary.engine, outcome.summary.device)
     assert not path.is_file()
 
 

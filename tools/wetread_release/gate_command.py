@@ -89,7 +89,7 @@ def gate(
     if test_split is not None and data is None:
         fail("gate", "--test-split chooses among the films of --data: name that folder, too", USAGE)
     if not full_speed:
-        _go_idle()
+        go_idle()
     with told("gate"):
         from wetread_release.gate.limits import Limits  # noqa: PLC0415 - --help does without
         from wetread_release.gate.run import GateRun, run_gate  # noqa: PLC0415
@@ -114,7 +114,7 @@ def _films(data: Path | None, test_split: int | None, max_films: int) -> "FilmSe
     return films.at_most(max_films)
 
 
-def _go_idle() -> None:
+def go_idle() -> None:
     """Run only when nobody else wants the CPU; the server inherits it, and its models' processes do."""
     with suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -51,7 +51,7 @@ def write_record(folder: Path, outcome: Outcome) -> Path:
     gate = folder / GATE
     gate.mkdir(exist_ok=True)
     summary = outcome.summary
-    path = gate / f"{summary.engine}-{summary.device}.json"
+    path = gate / _record_name(summary.engine, summary.device)
     _replace(path, (json.dumps(_document(outcome), indent=1) + "\n").encode())
     return path
 
@@ -61,7 +61,7 @@ def write_golden(folder: Path, root: Path, content: str, record: GoldenRecord) -
 
     `content`: digest of the draft. Answers of a draft that was changed since are dropped with their records.
     """
-    known = _known_golden(folder)
+    known = read_golden(folder)
     golden = golden_of(root, (record,))
     if known is not None and (known.films, known.film_model) == (golden.films, golden.film_model):
         mine = (record.engine, record.device)
@@ -74,29 +74,29 @@ def write_golden(folder: Path, root: Path, content: str, record: GoldenRecord) -
     _replace(folder / GATE / GOLDEN, _GOLDEN.dump_json(golden, indent=1) + b"\n")
 
 
-def _known_golden(folder: Path) -> Golden | None:
-    return read_golden(folder)
-
-
 def _content_of(folder: Path, record: GoldenRecord) -> str:
     try:
-        document = json.loads((folder / GATE / f"{record.engine}-{record.device}.json").read_bytes())
+        document = json.loads((folder / GATE / _record_name(record.engine, record.device)).read_bytes())
         return str(document["content"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 
-def drop_stale(folder: Path, content: str) -> None:
-    """Remove the records that a draft was given before it was changed: they say nothing of what it is now."""
+def drop_records(folder: Path, content: str, engine: str, device: str) -> None:
+    """Remove the record that is about to be made anew, and those from before the draft was changed."""
     for path in (folder / GATE).glob("*.json"):
         if path.name == GOLDEN:
             continue
         try:
-            stale = json.loads(path.read_bytes())["content"] != content
+            is_stale = json.loads(path.read_bytes())["content"] != content
         except (ValueError, KeyError, TypeError):
-            stale = True
-        if stale:
+            is_stale = True
+        if is_stale or path.name == _record_name(engine, device):
             path.unlink()
+
+
+def _record_name(engine: str, device: str) -> str:
+    return f"{engine}-{device}.json"
 
 
 def _document(outcome: Outcome) -> dict[str, Any]:

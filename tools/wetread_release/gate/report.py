@@ -62,6 +62,7 @@ def picture_flips(server: GateServer, outcome: Outcome) -> dict[str, FlipPicture
 
 def write_report(path: Path, outcome: Outcome, pictures: dict[str, FlipPictures]) -> None:
     """Write the report; OSError when it cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(_page(outcome, pictures)), encoding="utf-8")
 
 

@@ -15,11 +15,12 @@ from wetread_client import WetreadError
 from wetread_release.device import CPU_TARGET, cpu_device
 from wetread_release.draft import Draft, content_digest
 from wetread_release.errors import BadDraft, GateFailed
+from wetread_release.evidence import GATE
 from wetread_release.gate.films import patient_hash, synthetic_films
 from wetread_release.gate.judge import Asked, judge
 from wetread_release.gate.lay_out import side_of_draft
 from wetread_release.gate.measure import measure, readable, steps
-from wetread_release.gate.record import REPORT, Outcome, drop_stale, write_golden, write_record
+from wetread_release.gate.record import REPORT, Outcome, drop_records, write_golden, write_record
 from wetread_release.gate.reference import find_reference
 from wetread_release.gate.report import picture_flips, write_report
 from wetread_release.gate.server import serving
@@ -86,6 +87,7 @@ def run_gate(run: GateRun, site: Site, progress: Progress) -> Outcome:
     content = content_digest(run.draft, draft)
     films = run.films if run.films is not None else synthetic_films(run.root)
     check_patients(run.draft, films)
+    drop_records(run.draft, content, draft.engine, cpu_device())
     with tempfile.TemporaryDirectory(prefix="wetread-gate-") as folder:
         scratch = Path(folder)
         side = side_of_draft(run.draft, draft, CPU_TARGET)
@@ -96,11 +98,11 @@ def run_gate(run: GateRun, site: Site, progress: Progress) -> Outcome:
         with serving(sides, run.root, scratch, _STARTUP_S * patience) as server:
             outcome = _judged(run, server, side, reference, films, content, progress)
             pictures = picture_flips(server, outcome)
-    (run.draft / "gate").mkdir(exist_ok=True)
-    drop_stale(run.draft, content)
     write_record(run.draft, outcome)
     write_golden(run.draft, run.root, content, outcome.golden)
-    write_report(run.report or run.draft / "gate" / REPORT, outcome, pictures)
+    own_report = run.draft / GATE / REPORT
+    own_report.unlink(missing_ok=True)  # of an earlier run, where this one's goes elsewhere
+    write_report(run.report or own_report, outcome, pictures)
     return outcome
 
 
@@ -155,8 +157,7 @@ def _judged(
     timed = readable(server, _contents(films, golden), _TIMED_FILMS)
     costs = measure(server, timed, run.times, progress.step)
     found = figures(judged, costs[side.name], costs.get(reference.name) if reference else None)
-    same_engine = reference is not None and reference.engine == side.engine
-    problems = failures(judged, found, run.limits, same_engine=same_engine)
+    problems = failures(judged, found, run.limits, side.engine, reference.engine if reference else None)
     summary = GateSummary(
         side.engine, side.precision, device, CPU_TARGET, not problems, found, problems, at=round(time.time(), 3)
     )

@@ -69,8 +69,10 @@ def figures(judged: Judged, draft: Cost, reference: Cost | None) -> dict[str, fl
     return {name: float(value) + 0.0 for name, value in found.items() if math.isfinite(value)}
 
 
-def failures(judged: Judged, found: Mapping[str, float], limits: Limits, *, same_engine: bool) -> tuple[str, ...]:
-    """Name the limits that are not kept. `same_engine`: draft and reference have one, so that costs are comparable."""
+def failures(
+    judged: Judged, found: Mapping[str, float], limits: Limits, engine: str, reference_engine: str | None
+) -> tuple[str, ...]:
+    """Name the limits that are not kept. `reference_engine`: None where there is no reference."""
     problems = [f"{film}: the probability is no number between 0 and 1" for film in judged.bad_numbers[:_NAMED]]
     if len(judged.unread) > limits.max_unread:
         named = "; ".join(f"{film}: {words}" for film, words in judged.unread[:_NAMED])
@@ -84,7 +86,12 @@ def failures(judged: Judged, found: Mapping[str, float], limits: Limits, *, same
             f"{len(films)} films ({found['flips_percent']:.2f} %) flipped (limit {limits.max_flips_percent:g} %): "
             f"{', '.join(films[:_NAMED])}{more}"
         )
-    problems += _beyond(_checks(limits, same_engine=same_engine), found)
+    if reference_engine is not None and judged.parity is None:
+        problems.append(
+            "nothing could be compared: draft and reference read no film both, or have no finding in common (then "
+            "judge the draft alone, with --reference none)"
+        )
+    problems += _beyond(_checks(limits, same_engine=engine == reference_engine), found)
     if not judged.findings and not judged.bad_numbers:
         asked = [name for name in ("min_auc", "min_sensitivity", "min_specificity") if getattr(limits, name) > 0]
         problems += [f"{name} is asked for, but the films are not labelled with both kinds" for name in asked]
