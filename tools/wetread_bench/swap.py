@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -29,8 +28,8 @@ Tell = Callable[[str], None]
 FULL_CYCLES = 20
 LIGHT, FULL = 0.4, 0.7
 """Shares of the capacity that films are sent at: during a publish, and around a promote and a rollback."""
-DRAIN_S = 7.0
-"""After a cycle: a candidate arm answers on for 5 s, then what nobody needs is unloaded."""
+DRAIN_S = 10.0
+"""After a cycle: a candidate arm answers on for 5 s, then what nobody needs is unloaded, which takes 2 s."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ class Trail:
     steps: list[dict[str, object]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """Steps that did not go as they must."""
-    memory: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, dict[str, float]] = field(default_factory=dict)
+    """MiB by process, `before` and `after`, both with the same number of releases loaded."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,9 @@ class _Run:
         self._generators.begin(LIGHT * self._plan.load)
         time.sleep(self._plan.settle_s)
         for cycle, draft in enumerate(prepared.drafts, 1):
+            if not self._server.is_running:
+                self.trail.faults.append(f"THE SERVER ENDED before cycle {cycle}: {self._server.last_words()[:3]}")
+                return
             self._quiet(count.QUIET_LIGHT)
             published = self._publish(cycle, draft.kind, draft.folder)
             if published is None:
@@ -143,12 +146,13 @@ class _Run:
         self.trail.windows.append(Window(kind, begun, time.monotonic()))
 
     def _weigh(self, when: str) -> None:
-        """Take the server's memory: the median of some samples, under the light load."""
+        """Take the server's memory: the sample in the middle of some, under the light load."""
         samples = []
         for _ in range(self._plan.memory_samples):
-            samples.append(sum(memory_mib(self._server).values()))
+            samples.append(memory_mib(self._server))
             time.sleep(0.3)
-        self.trail.memory[when] = round(sorted(samples)[len(samples) // 2], 1)
+        samples.sort(key=lambda sample: sum(sample.values()))
+        self.trail.memory[when] = samples[len(samples) // 2]
 
     def _note(self, cycle: int, kind: Kind | None, step: str, done: Step) -> None:
         said = {"cycle": cycle, "kind": kind.value} if kind else {}
@@ -178,32 +182,10 @@ def bench_swap(checkout: Path, output: Path, plan: SwapPlan, command: str, tell:
             capacity = generators.measure(plan.capacity_s)
             tell(f"capacity: {capacity} films/s")
             run = _Run(plan, server, Operator(folder / "state", checkout, log), generators, tell)
-            with _Watched(server, tell):
-                run.go(prepared)
+            run.go(prepared)
             requests = [Request.of(row) for row in generators.end()]
             heals = [str(heal) for heal in server.heals]
     return _result(checkout, plan, command, run, requests, inputs, capacity, heals)
-
-
-class _Watched:
-    """Tells when the server itself ends under the load: then nothing that follows means anything."""
-
-    def __init__(self, server: EmbeddedTriton, tell: Tell) -> None:
-        self._server, self._tell, self._over = server, tell, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(1.0):
-            if not self._server.is_running:
-                self._tell("THE SERVER HAS ENDED")
-                return
 
 
 def _result(
@@ -218,7 +200,8 @@ def _result(
 ) -> SwapResult:
     trail = run.trail
     wrong = count.strangers(requests, run.ledger)
-    figures = count.figures(requests, trail.windows, wrong, trail.memory)
+    memory = {when: sum(sample.values()) for when, sample in trail.memory.items()}
+    figures = count.figures(requests, trail.windows, wrong, memory)
     faults = tuple(trail.faults) + tuple(f"healed: {heal}" for heal in heals)
     latency = {
         kind: {way: asdict(seen) for way, seen in ways.items()}

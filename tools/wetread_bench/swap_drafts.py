@@ -53,11 +53,12 @@ ORDER = (
     Kind.BATCH_SIZE, Kind.RULES, Kind.BACKEND, Kind.SETTINGS, Kind.ALL_PARTS, Kind.INPUT_SIZE,
 )  # fmt: skip
 """Of all cycles but the last, which is of the first one's kind: memory is compared between these two."""
+FIRST = ORDER[0]
 
 
 def plan_kinds(cycles: int) -> list[Kind]:
     """Give the kinds of so many cycles, the last of the kind of the first."""
-    return [ORDER[at % len(ORDER)] for at in range(cycles - 1)] + [ORDER[0]]
+    return [ORDER[at % len(ORDER)] for at in range(cycles - 1)] + [FIRST]
 
 
 def make(shipped: Shipped, kind: Kind, folder: Path) -> Draft:

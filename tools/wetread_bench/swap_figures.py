@@ -125,7 +125,7 @@ def figures(
         calm, stirred = latencies(requests, windows, quiet), latencies(requests, windows, *busy)
         if calm and stirred:
             found[name] = round(quantile(stirred, 0.99) / quantile(calm, 0.99), 3)
-    if memory_mib.get("before"):
+    if {"before", "after"} <= memory_mib.keys():
         found["rss_after_over_before"] = round(memory_mib["after"] / memory_mib["before"], 3)
     return found
 

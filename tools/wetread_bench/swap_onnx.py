@@ -88,5 +88,5 @@ def _put_behind_logits(model: Any, nodes: list[Any], former: str) -> None:
 
 
 def _own(name: str) -> str:
-    """Keep the names apart from the model's, and those of edits that came before: none is used twice."""
+    """Keep the names of what is added apart from the model's."""
     return f"swap_bench/{name}"
