@@ -338,13 +338,15 @@ class TestRemote:
         assert registry.releases(PIPELINE) == (1,)
 
     @pytest.mark.parametrize("registry", ["memory"], indirect=True)
-    def test_an_address_that_does_not_answer_is_named(self, registry, monkeypatch):
+    def test_an_address_that_does_not_answer_is_named(self, registry, monkeypatch, tmp_path):
         def fail(*_args: object, **_options: object) -> None:
             raise ConnectionError("nobody there")
 
         monkeypatch.setattr(registry._files, "cat_file", fail)
         with pytest.raises(RegistryAway, match=r"memory://.*nobody there"):
             registry.manifest(PIPELINE, 1)
+        with pytest.raises(OSError, match="nobody there"):  # for who only thinks of folders
+            registry.fetch(PIPELINE, 1, tmp_path / "copy")
 
     def test_an_unknown_scheme_is_named(self):
         with pytest.raises(ReleaseError, match="gopher://old"):

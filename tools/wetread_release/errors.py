@@ -36,8 +36,8 @@ class ServeFailed(ReleaseError):
     """A server does not serve the release; it serves what it served before."""
 
 
-class RegistryAway(ReleaseError):
-    """A registry cannot be reached or written now; what was fetched from it stays."""
+class RegistryAway(ReleaseError, OSError):
+    """A registry cannot be reached or written now; what was fetched from it stays. An OSError, as of any folder."""
 
 
 class FellBack(ServeFailed):

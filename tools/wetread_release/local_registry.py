@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wetread_release.contents import check_names, copy_release, of_release, publishable
 from wetread_release.durable import partial_folder, sync_folder
-from wetread_release.errors import RegistryAway
+from wetread_release.errors import RegistryAway, ReleaseError
 from wetread_release.manifest import Manifest
 from wetread_release.registry import MANIFEST, SIGNATURE
 from wetread_release.registry_names import absent, checked_name, checked_number, pipeline_names, release_numbers, taken
@@ -89,5 +89,7 @@ class LocalRegistry:
 def _reached(where: str) -> Iterator[None]:
     try:
         yield
+    except ReleaseError:
+        raise  # also those that are OSErrors
     except OSError as error:
         raise RegistryAway(f"the registry {where} cannot be used now: {error}") from error
