@@ -146,6 +146,24 @@ def queue(context: typer.Context, config: Config = None) -> None:
 
 
 @app.command()
+def shadow(
+    context: typer.Context,
+    pipeline: Annotated[str, typer.Argument(help="The pipeline whose candidate reads in shadow.")],
+    *,
+    config: Config = None,
+) -> None:
+    """Compare what a candidate said in shadow with what was reported: works, decisions, probabilities, by release."""
+    from wetread_gateway.shadow_table import comparison  # noqa: PLC0415
+
+    with _opened(context, config) as opened:
+        lines = comparison(opened, pipeline)
+    if not lines:
+        print(f"wetread gateway: no candidate of {pipeline} has read in shadow here", file=sys.stderr)
+        raise typer.Exit(FAILED)
+    _show(lines)
+
+
+@app.command()
 def retry(
     context: typer.Context,
     what: Annotated[str, typer.Argument(help="`work:N`, `delivery:N` as `queue` shows them, or `all`.")],

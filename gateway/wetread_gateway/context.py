@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from wetread_gateway.bell import Bell, Stage, ring
 from wetread_gateway.right_of_way import RightOfWay
+from wetread_gateway.rollouts import Rollouts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ class Context:
     """One process's share of the gateway: spool, state store and audit are all that processes have in common.
 
     `slot`: the process's name, such as `receiver-0`: stable over restarts, unique in this gateway.
-    `stop`: set when the process shall end; a stage then finishes what it has begun.
+    `stop`: set when the process shall end; a stage then finishes what it has begun. `rollouts`: who is read by what.
     """
 
     slot: str
@@ -34,6 +35,10 @@ class Context:
     audit: AuditSink
     bells: Path
     stop: threading.Event = field(default_factory=threading.Event)
+    rollouts: Rollouts = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rollouts", Rollouts(lambda: self.settings.triton.rollouts, self.stop))
 
     @property
     def settings(self) -> Settings:

@@ -46,6 +46,7 @@ class InstanceFacts:
     instance_number: int | None = None
     expected_instances: int | None = None
     """Instances of its series, where the sender says so: Number of Series Related Instances (0020,1209)."""
+    accession_number: str = ""
     has_pixels: bool = True
     ours: bool = False
     """Made by Wetread: Contributing Equipment Sequence (0018,A001) or our UIDs say so."""

@@ -20,6 +20,8 @@ SECONDS = Histogram(
 ITEMS = Counter("wetread_gateway_items_total", "Items that left a stage, by outcome.", ["stage", "outcome"])
 ALERTS = Counter("wetread_gateway_alerts_total", "Things that somebody should look at.", ["kind"])
 
+SHADOWS = Counter("wetread_gateway_shadows_total", "Films for a candidate in shadow, by outcome.", ["outcome"])
+
 
 @contextmanager
 def timed(stage: StageName) -> Iterator[None]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
+from rollout_docs import roll
 from wetread_client import Client, FakeTransport, Rejected, Retry, ServerError, Unavailable
 from wetread_client.errors import CAUSES, ERRORS, HTTP_STATUS, Status, translate
 from wetread_client.fake import fake_answer
@@ -177,7 +178,7 @@ def test_what_broke_is_read_with_again_only_after_its_probe():
 
 @pytest.fixture
 def works(tmp_path):
-    made = Works.open(configuration(tmp_path, concurrency=2, lease_s=1.0))
+    made = Works.open(configuration(tmp_path, concurrency=2, lease_s=1.0, rollouts=str(tmp_path / "rollout")))
     yield made
     made.close()
 
@@ -334,8 +335,9 @@ def test_what_no_work_explains_ends_the_process(works):
         reader.run(works.context.stop)
 
 
-def test_each_arm_is_read_by_its_own_ensemble(works):
-    works.add(arm="candidate")
+def test_each_arm_is_read_by_its_own_ensemble(works, tmp_path):
+    roll(tmp_path / "rollout", candidate=4, candidate_percent=10.0)
+    works.add(arm="candidate", options={"candidate": 4})
     works.add()
     with reading(works, fake_answer()) as script:
         assert wait_for(lambda: works.states() == {WorkState.READ: 2})

@@ -12,7 +12,7 @@ from pydicom.uid import (
 )
 from triage_site import CHEST, CT, PIXELS, Site, instance
 from wetread_gateway.config.settings import Match, Rule
-from wetread_gateway.state.tables import INSTANCES, OBJECTS, STUDIES, WORKS
+from wetread_gateway.state.tables import INSTANCES, OBJECTS, WORKS
 from wetread_gateway.triage.pixels import digest
 
 
@@ -36,7 +36,12 @@ def test_a_film_becomes_one_work_at_once(site):
         "single",
         "stable",
     )
-    assert work.options == {"any_body_part": False, "unknown_age_is_inside": False, "report_refusals": True}
+    assert work.options == {
+        "any_body_part": False,
+        "unknown_age_is_inside": False,
+        "report_refusals": True,
+        "candidate": 0,
+    }
     assert (site.folder / "spool" / row.path).name == name
     assert site.files("studies") == [name]
     assert site.told("received") == ["received"]
@@ -234,16 +239,6 @@ def test_two_patients_in_one_study_are_told_of_once_and_read_apart(site):
     site.settle()
     assert len({work.patient_digest for work in site.works()}) == 2
     assert len([line for line in site.told("alert") if "different patients" in line]) == 1
-
-
-def test_the_arm_is_fixed_with_the_study(site):
-    with site.context.store.write() as connection:
-        connection.execute(
-            STUDIES.insert().values(study_uid="1.2.3", patient_digest="x", arm="candidate", received_at=0)
-        )
-    site.arrive(instance())
-    site.settle()
-    assert site.works()[0].arm == "candidate"
 
 
 def test_a_file_that_a_crash_left_in_received_is_moved_and_not_sorted_again(site):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from rollout_docs import roll
 from sqlalchemy import text, update
 from wetread_gateway.errors import LeaseLost, SourceMissing, WorklistAway
 from wetread_gateway.priority import Priority
@@ -77,9 +78,10 @@ def stand(request, tmp_path):
         url = request.getfixturevalue("postgres")
         store = StateStore(tmp_path, url)
         with store.write() as connection:
-            connection.execute(text("TRUNCATE works, instances, readings, events RESTART IDENTITY CASCADE"))
+            tables = "works, instances, readings, shadow_readings, study_arms, events"
+            connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
         store.close()
-    works = Works.open(configuration(tmp_path, url, lease_s=30.0))
+    works = Works.open(configuration(tmp_path, url, lease_s=30.0, rollouts=str(tmp_path / "rollout")))
     if request.param != "http":
         yield StoreWorklist(works.context), works
         works.close()
@@ -112,9 +114,11 @@ def test_stat_comes_first_then_urgent_then_routine_by_age(stand):
     assert worklist.lease(4, "a") == []
 
 
-def test_a_lease_says_all_that_a_reader_needs(stand):
+def test_a_lease_says_all_that_a_reader_needs(stand, tmp_path):
+    roll(tmp_path / "rollout", candidate=4, candidate_percent=10.0)
     worklist, works = stand
-    work = works.add(b"one", b"two", options={"any_body_part": True}, arm="candidate", priority=Priority.URGENT)
+    options = {"any_body_part": True, "candidate": 4}
+    work = works.add(b"one", b"two", options=options, arm="candidate", priority=Priority.URGENT)
     [lease] = worklist.lease(9, "a")
     assert (lease.work, lease.priority, lease.any_body_part) == (work, Priority.URGENT, True)
     assert lease.served.model == "chest_xray_candidate"
@@ -133,10 +137,12 @@ def test_the_slot_kept_for_stat_gets_nothing_else(stand):
     assert [lease.work for lease in worklist.lease(4, "a", stat_only=True)] == [stat]
 
 
-def test_a_pipeline_that_is_paused_is_left_out_and_its_other_arm_is_not(stand):
+def test_a_pipeline_that_is_paused_is_left_out_and_its_other_arm_is_not(stand, tmp_path):
+    roll(tmp_path / "rollout", candidate=4, candidate_percent=10.0)
     worklist, works = stand
     works.add()
-    candidate = works.add(arm="candidate")
+    works.add(arm="candidate", options={"candidate": 2})  # of a candidate that is gone: the stable release's
+    candidate = works.add(arm="candidate", options={"candidate": 4})
     leases = worklist.lease(4, "a", without=frozenset({Served("chest_xray", "stable")}))
     assert [lease.work for lease in leases] == [candidate]
 

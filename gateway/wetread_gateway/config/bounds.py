@@ -55,6 +55,11 @@ OPTIONAL_NAME = Form(re.compile(r"[^\x00-\x1f\x7f]{0,64}"), NAME.says)
 HOST = Form(re.compile(r"[0-9A-Za-z.:_%-]{1,253}"), "a host name or an address")
 OPTIONAL_HOST = Form(re.compile(r"[0-9A-Za-z.:_%-]{0,253}"), HOST.says)
 
+ROLLOUTS = Form(
+    re.compile(r"(?:(?:file://)?/[^\x00-\x1f\x7f]*|etcds?://[^\x00-\x20\x7f]+)?"),
+    "a rollout store: a folder from the root (/...), or etcd://host:port/prefix",
+)
+
 # By the class's and the field's name. Every number has its range here: a test sees to it.
 BOUNDS: dict[str, Range | Form | Filled] = {
     "Gateway.reporters": Range(1, 64),
@@ -87,6 +92,8 @@ BOUNDS: dict[str, Range | Form | Filled] = {
     "Triton.deadline_s": Range(0.1, 3600),
     "Triton.lease_s": Range(1, 86400),
     "Triton.attempts": Range(1, 100),
+    "Triton.rollouts": ROLLOUTS,
+    "Triton.shadows": Range(1, 4096),
     "Destination.name": NAME,
     "Destination.ae_title": OPTIONAL_AE_TITLE,
     "Destination.host": OPTIONAL_HOST,

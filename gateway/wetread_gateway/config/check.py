@@ -38,6 +38,8 @@ def describe(settings: Settings) -> Iterator[str]:
     for number, rule in enumerate(settings.rule, 1):
         yield f"rule {number} {rule.name!r}: {conditions(rule.match)} -> {_deed(rule)}"
     yield f"read by Triton at {settings.triton.url}, {settings.triton.concurrency} at once"
+    if settings.triton.rollouts:
+        yield f"which release reads whom: {settings.triton.rollouts}"
 
 
 def conditions(match: Match) -> str:

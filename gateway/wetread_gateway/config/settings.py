@@ -158,6 +158,11 @@ class Triton:
     """Seconds after which the work of a reader that has not been heard of is given to another."""
     attempts: int = 3
     """How often a film is read alone after a server error, before it goes to the dead letter."""
+    rollouts: str = ""
+    """Where `wetread rollout` keeps which release reads whom: a folder (/...), or `etcd://host:port/prefix`; taken up
+    within a second. Empty: the stable release reads everything."""
+    shadows: int = 64
+    """Films that may wait to be read by a candidate in shadow; beyond, the oldest are dropped and counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 from wetread_client.client import Client
+from wetread_client.rollout import RolloutError, StoreAway
+from wetread_client.rollout.open import open_store
 
 from wetread_gateway.delivery.association import PLAIN
 from wetread_gateway.delivery.command import NO_DATA_SET, CommandField, Element, decode, encode, number
@@ -40,6 +42,7 @@ def checks(settings: Settings) -> Iterator[Check]:
         triton = pool.submit(lambda: list(_triton(settings)))
         destinations = pool.map(lambda destination: list(_destination(destination, settings)), settings.destination)
         yield from triton.result()
+        yield from _rollouts(settings)
         yield from chain.from_iterable(destinations)
 
 
@@ -65,6 +68,23 @@ def _triton(settings: Settings) -> Iterator[Check]:
                 continue
             releases = ", ".join(map(str, client.releases()))
             yield Check(f"pipeline {pipeline}", True, f"ready at {url}, release {releases}")
+
+
+def _rollouts(settings: Settings) -> Iterator[Check]:
+    """Look whether the rollouts of the rules' pipelines can be read."""
+    where = settings.triton.rollouts
+    if not where:
+        return
+    try:
+        known = open_store(where).pipelines()
+    except (StoreAway, RolloutError) as error:
+        yield Check("rollouts", False, f"{where}: {error}; correct triton.rollouts, or start the store")
+        return
+    without = sorted({rule.pipeline for rule in settings.rule if rule.pipeline} - set(known))
+    if without:
+        yield Check("rollouts", None, f"{where} has none of {', '.join(without)}: the stable release reads all of it")
+    else:
+        yield Check("rollouts", True, f"{where} can be read")
 
 
 def _destination(destination: Destination, settings: Settings) -> Iterator[Check]:

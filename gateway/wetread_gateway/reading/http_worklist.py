@@ -63,6 +63,10 @@ class HttpWorklist:
         """Hand in the reading."""
         self._insist(lease, "complete", Completion.of(lease.token, reading))
 
+    def shadow(self, lease: Lease, reading: StoredReading) -> None:
+        """Hand in what a candidate says; tried once."""
+        self._ask("POST", f"/{lease.work}/shadow", Completion.of(lease.token, reading))
+
     def fail(self, lease: Lease, failure: Failure) -> None:
         """Give a work back."""
         document = {

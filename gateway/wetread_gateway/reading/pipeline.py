@@ -30,9 +30,11 @@ class Pipeline:
         self._client = client
         self._last: tuple[int, PipelineCard] | None = None
 
-    def read(self, film: Path | Buffer, deadline_s: float, *, any_body_part: bool) -> tuple[Reading, PipelineCard]:
+    def read(
+        self, film: Path | Buffer, deadline_s: float, *, any_body_part: bool, heatmap: bool = True
+    ) -> tuple[Reading, PipelineCard]:
         """Read a film once, and give the card of the release that read it; the client's errors, OSError."""
-        reading = self._client.read(film, any_body_part=any_body_part, deadline_s=deadline_s)
+        reading = self._client.read(film, any_body_part=any_body_part, heatmap=heatmap, deadline_s=deadline_s)
         card = self._client.card(reading.release)
         assert card is not None, "a client that has a reading has its card"
         self._last = (reading.release, card)

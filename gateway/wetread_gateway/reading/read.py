@@ -33,23 +33,25 @@ class _Refused:
     refusal: Refusal
 
 
-def read(lease: Lease, film: Film, pipeline: Pipeline, deadline_s: float) -> StoredReading:
-    """Read a work. `film`: gives its n-th image. The seam for pipelines that take a series whole.
+def read(lease: Lease, film: Film, pipeline: Pipeline, deadline_s: float, *, heatmap: bool = True) -> StoredReading:
+    """Read a work. `film`: gives its n-th image. `heatmap`: have the release make one.
+
+    The seam for pipelines that take a series whole.
 
     What the pipeline refuses is a result too. Any other error of the client, OSError, or what `film` raises.
     """
     if not lease.sources:
         raise SourceMissing("the work names no image")
-    return _film_by_film(lease, film, pipeline, deadline_s)
+    return _film_by_film(lease, film, pipeline, deadline_s, heatmap)
 
 
-def _film_by_film(lease: Lease, film: Film, pipeline: Pipeline, deadline_s: float) -> StoredReading:
+def _film_by_film(lease: Lease, film: Film, pipeline: Pipeline, deadline_s: float, heatmap: bool) -> StoredReading:
     read_at = time.time()
     readings: list[StoredReading] = []
     refused: list[_Refused] = []
     for n, source in enumerate(lease.sources):
         try:
-            reading, card = pipeline.read(film(n), deadline_s, any_body_part=lease.any_body_part)
+            reading, card = pipeline.read(film(n), deadline_s, any_body_part=lease.any_body_part, heatmap=heatmap)
         except Rejected as rejection:
             refused.append(_Refused(source.sop_uid, Refusal(rejection.code, rejection.message)))
             continue

@@ -19,6 +19,7 @@ from wetread_gateway.priority import Priority
 from wetread_gateway.reading.failures import EXPECTED, cause_of, failure_of
 from wetread_gateway.reading.pauses import Pauses
 from wetread_gateway.reading.read import read
+from wetread_gateway.reading.shadows import Shadows
 from wetread_gateway.reading.worklist import Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Reader:
         self._wake = wake or threading.Event()
         self._pauses = pauses or Pauses()
         self._way = way
+        self._shadows = Shadows(worklist, pipelines, settings, self._is_idle)
         self._ahead: deque[Lease] = deque()  # leased, not begun: a lease costs less when several are taken at once
         self._under_way: dict[tuple[int, int], Lease] = {}  # by work and token
         self._lock = threading.Lock()
@@ -69,6 +71,7 @@ class Reader:
         ended = threading.Event()
         keeper = threading.Thread(target=self._keep, args=(ended,), name="keep-leases", daemon=True)
         keeper.start()
+        self._shadows.start()
         try:
             with ThreadPoolExecutor(_MOST_SLOTS, "read") as slots:
                 self._abandon(stop)
@@ -80,6 +83,7 @@ class Reader:
                 self._give_back_ahead()
         finally:
             ended.set()
+            self._shadows.end()
             keeper.join()
         if self._crash is not None:
             raise self._crash
@@ -147,6 +151,12 @@ class Reader:
             slots.submit(self._guarded, partial(self._read, lease), lease)
             begun += 1
 
+    def _is_idle(self) -> bool:
+        """Whether nothing waits here or is under way, and nothing STAT anywhere."""
+        with self._lock:
+            is_busy = bool(self._ahead or self._under_way)
+        return not is_busy and not self._yields()
+
     def _yields(self) -> bool:
         return self._way is not None and self._way.must_yield()
 
@@ -169,6 +179,8 @@ class Reader:
                 reading = read(lease, partial(self._worklist.film, lease), pipeline, settings.deadline_s)
             self._pauses.worked(lease.served)
             self._worklist.complete(lease, reading)
+            if lease.has_shadow:
+                self._shadows.offer(lease)
         except EXPECTED as error:
             self._failed(lease, error)
         except LeaseLost:

@@ -6,19 +6,21 @@ import logging
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import and_, insert, not_, select, update
+from sqlalchemy import and_, insert, select, update
 from wetread_client.errors import Status
 
 from wetread_gateway import metrics
 from wetread_gateway.audit import AuditEvent
 from wetread_gateway.errors import LeaseLost, SourceMissing
 from wetread_gateway.instance import study_key
-from wetread_gateway.priority import Priority
-from wetread_gateway.reading.worklist import Failure, FailureKind, Lease, LeasedSource, Served
+from wetread_gateway.reading.leasing import COLUMNS, choose, due, lease_of, sources_of
+from wetread_gateway.reading.routes import Routes
+from wetread_gateway.reading.shadow_readings import keep_shadow
+from wetread_gateway.reading.worklist import Failure, FailureKind, Lease
 from wetread_gateway.state.store import note
-from wetread_gateway.state.tables import INSTANCES, READINGS, WORKS, WorkKind, WorkState
+from wetread_gateway.state.tables import READINGS, WORKS, WorkState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,22 +32,12 @@ if TYPE_CHECKING:
     from wetread_gateway.audit import Action
     from wetread_gateway.context import Context
     from wetread_gateway.reading.stored import StoredReading
+    from wetread_gateway.reading.worklist import Served
 
 LOG = logging.getLogger(__name__)
 _REASON_LENGTH = 1000
 _LONGEST_WAIT_S = 300.0
-_COLUMNS = (
-    WORKS.c.id,
-    WORKS.c.study_uid,
-    WORKS.c.pipeline,
-    WORKS.c.arm,
-    WORKS.c.priority,
-    WORKS.c.options,
-    WORKS.c.alone,
-    WORKS.c.attempts,
-    WORKS.c.sources,
-    WORKS.c.lease_token,
-)
+_READ = (WorkState.READ, WorkState.REPORTED, WorkState.FINISHED)
 
 
 class StoreWorklist:
@@ -60,13 +52,14 @@ class StoreWorklist:
     ) -> list[Lease]:
         """Lease works, all in one transaction; what was leased before and has expired is due again."""
         with self._leasing:
-            due = _due(time.time(), stat_only=stat_only, without=without)
+            routes = Routes(self._context.rollouts, without)
+            may = due(time.time(), routes, stat_only=stat_only)
             # Most looks find nothing: they shall not take the writers' lock.
             with self._context.store.read() as connection:
-                if not any(connection.execute(select(WORKS.c.id).where(which).limit(1)).first() for which in due):
+                if not any(connection.execute(select(WORKS.c.id).where(which).limit(1)).first() for which in may):
                     return []
             with self._context.store.write() as connection:
-                return self._lease(connection, n, owner, due)
+                return self._lease(connection, n, owner, may, routes)
 
     def extend(self, lease: Lease) -> Lease:
         """Keep a work for another `lease_s`."""
@@ -77,14 +70,21 @@ class StoreWorklist:
 
     def held(self, work: int, token: int) -> Lease:
         """Give the lease of a work under this token, for who has but these numbers; LeaseLost."""
+        return self._known(work, token, (WorkState.LEASED,))
+
+    def completed(self, work: int, token: int) -> Lease:
+        """Give the lease under which a work is being read, or was read by nobody else; LeaseLost."""
+        return self._known(work, token, (WorkState.LEASED, *_READ))
+
+    def _known(self, work: int, token: int, states: Sequence[WorkState]) -> Lease:
         with self._context.store.read() as connection:
-            columns = (*_COLUMNS, WORKS.c.lease_owner, WORKS.c.lease_until)
-            held = and_(WORKS.c.id == work, WORKS.c.state == WorkState.LEASED, WORKS.c.lease_token == token)
-            row = connection.execute(select(*columns).where(held)).first()
+            columns = (*COLUMNS, WORKS.c.lease_owner, WORKS.c.lease_until)
+            known = and_(WORKS.c.id == work, WORKS.c.state.in_(states), WORKS.c.lease_token == token)
+            row = connection.execute(select(*columns).where(known)).first()
             if row is None:
                 raise LeaseLost(f"work {work} is not leased under token {token} any more")
-            sources = _sources(connection, [row])
-        return _lease_of(row, token, row.lease_owner, row.lease_until, sources)
+            sources = sources_of(connection, [row])
+        return lease_of(row, token, row.lease_owner, row.lease_until, sources, Routes(self._context.rollouts))
 
     def complete(self, lease: Lease, reading: StoredReading) -> None:
         """Write the reading, the work's state and its timeline in one transaction, and the audit before it is done."""
@@ -106,6 +106,11 @@ class StoreWorklist:
             note(connection, lease.study_uid, "read", _plain(message), detail)
         self._context.ring("report")
         self._context.ring("door")
+
+    def shadow(self, lease: Lease, reading: StoredReading) -> None:
+        """Keep what a candidate says beside what was reported, with how the two differ."""
+        with self._context.store.write() as connection:
+            keep_shadow(connection, lease, reading)
 
     def fail(self, lease: Lease, failure: Failure) -> None:
         """Give a work back; what failed too often alone, or is hopeless, goes to the dead letter."""
@@ -151,7 +156,9 @@ class StoreWorklist:
         except FileNotFoundError as error:
             raise missing from error
 
-    def _lease(self, connection: Connection, n: int, owner: str, due: Sequence[ColumnElement[bool]]) -> list[Lease]:
+    def _lease(
+        self, connection: Connection, n: int, owner: str, may: Sequence[ColumnElement[bool]], routes: Routes
+    ) -> list[Lease]:
         now = time.time()
         held = connection.execute(
             select(WORKS.c.pipeline, WORKS.c.alone).where(
@@ -159,9 +166,10 @@ class StoreWorklist:
             )
         ).all()
         # FOR UPDATE SKIP LOCKED is PostgreSQL's; SQLite has one writer anyhow, and SQLAlchemy leaves it out there.
-        wanted = select(*_COLUMNS).order_by(WORKS.c.priority, WORKS.c.id).limit(n).with_for_update(skip_locked=True)
-        found = [row for which in due for row in connection.execute(wanted.where(which)).all()]
-        rows = _choose(held, sorted(found, key=lambda row: (row.priority, row.id))[:n])
+        wanted = select(*COLUMNS).order_by(WORKS.c.priority, WORKS.c.id).limit(n).with_for_update(skip_locked=True)
+        found = [row for which in may for row in connection.execute(wanted.where(which)).all()]
+        found = [row for row in found if not routes.waits(row)]
+        rows = choose(held, sorted(found, key=lambda row: (row.priority, row.id))[:n])
         if not rows:
             return []
         until = now + self._context.settings.triton.lease_s
@@ -176,8 +184,8 @@ class StoreWorklist:
                 changed_at=now,
             )
         )
-        sources = _sources(connection, rows)
-        return [_lease_of(row, row.lease_token + 1, owner, until, sources) for row in rows]
+        sources = sources_of(connection, rows)
+        return [lease_of(row, row.lease_token + 1, owner, until, sources, routes) for row in rows]
 
     def _bury(self, lease: Lease, failure: Failure, attempts: int, reason: str) -> None:
         suspected = failure.kind is FailureKind.SUSPECT
@@ -212,62 +220,6 @@ class StoreWorklist:
                 detail=detail,
             )
         )
-
-
-def _due(now: float, *, stat_only: bool, without: frozenset[Served]) -> tuple[ColumnElement[bool], ...]:
-    """Give the works that may be leased, as two conditions: each has the order of the index, their union has not."""
-    also = [WORKS.c.kind == WorkKind.READ]
-    if stat_only:
-        also.append(WORKS.c.priority == Priority.STAT)
-    also += [not_(and_(WORKS.c.pipeline == s.pipeline, WORKS.c.arm == s.arm)) for s in sorted(without)]
-    return (
-        and_(WORKS.c.state == WorkState.LEASED, WORKS.c.lease_until <= now, *also),
-        and_(WORKS.c.state == WorkState.WAITING, WORKS.c.not_before <= now, *also),
-    )
-
-
-def _choose(held: Sequence[Any], due: Sequence[Any]) -> list[Any]:
-    """Choose of what is due, in order, so that what is to be read alone is alone in its pipeline at this owner.
-
-    Such a work waits until nothing of its pipeline is under way, and nothing passes it meanwhile.
-    """
-    busy = {row.pipeline for row in held}
-    closed = {row.pipeline for row in held if row.alone}
-    chosen = []
-    for row in due:
-        if row.pipeline in closed:
-            continue
-        if row.alone:
-            closed.add(row.pipeline)
-            if row.pipeline in busy:
-                continue
-        busy.add(row.pipeline)
-        chosen.append(row)
-    return chosen
-
-
-def _sources(connection: Connection, works: Sequence[Any]) -> dict[int, LeasedSource]:
-    ids = {source for work in works for source in work.sources}
-    images = connection.execute(
-        select(INSTANCES.c.id, INSTANCES.c.sop_uid, INSTANCES.c.path).where(INSTANCES.c.id.in_(ids))
-    )
-    return {row.id: LeasedSource(row.sop_uid, row.path) for row in images}
-
-
-def _lease_of(row: Any, token: int, owner: str, until: float, sources: dict[int, LeasedSource]) -> Lease:
-    return Lease(
-        work=row.id,
-        token=token,
-        until=until,
-        owner=owner,
-        study_uid=row.study_uid,
-        served=Served(row.pipeline, row.arm),
-        priority=Priority(row.priority),
-        any_body_part=bool(row.options.get("any_body_part", False)),
-        alone=row.alone,
-        attempts=row.attempts,
-        sources=tuple(sources.get(source, LeasedSource("")) for source in row.sources),
-    )
 
 
 def _patience(connection: Connection, lease: Lease, failure: Failure) -> float:

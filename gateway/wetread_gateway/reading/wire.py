@@ -99,6 +99,7 @@ class LeaseDocument(_Document):
     alone: bool
     attempts: int
     sources: list[str]
+    has_shadow: bool = False
 
     @classmethod
     def of(cls, lease: Lease) -> LeaseDocument:
@@ -115,6 +116,7 @@ class LeaseDocument(_Document):
             alone=lease.alone,
             attempts=lease.attempts,
             sources=[source.sop_uid for source in lease.sources],
+            has_shadow=lease.has_shadow,
         )
 
     def parsed(self, owner: str) -> Lease:
@@ -131,6 +133,7 @@ class LeaseDocument(_Document):
             alone=self.alone,
             attempts=self.attempts,
             sources=tuple(LeasedSource(uid) for uid in self.sources),
+            has_shadow=self.has_shadow,
         )
 
 

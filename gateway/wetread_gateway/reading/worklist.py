@@ -44,7 +44,7 @@ class Lease:
 
     `token` fences: it grows with every lease of the work, and an older one changes nothing any more.
     `alone`: nothing else of its pipeline may be under way at this reader meanwhile; the worklist sees to it.
-    `attempts`: how often it was read alone in vain.
+    `attempts`: how often it was read alone in vain. `has_shadow`: a candidate shall be asked afterwards.
     """
 
     work: int
@@ -58,6 +58,7 @@ class Lease:
     alone: bool
     attempts: int
     sources: tuple[LeasedSource, ...]
+    has_shadow: bool = False
 
 
 class FailureKind(StrEnum):
@@ -99,6 +100,11 @@ class Worklist(Protocol):
         """Make the reading durable, once for ever; LeaseLost (then it counts for nothing), WorklistAway."""
         ...
 
+    def shadow(self, lease: Lease, reading: StoredReading) -> None:
+        """Keep what a candidate says of a work completed under this lease: compared, never sent; LeaseLost,
+        WorklistAway."""
+        ...
+
     def fail(self, lease: Lease, failure: Failure) -> None:
         """Give a work back unread; LeaseLost, WorklistAway."""
         ...
@@ -108,5 +114,8 @@ class Worklist(Protocol):
         ...
 
     def film(self, lease: Lease, n: int) -> Path | Buffer:
-        """Give the n-th source: the file, or the bytes of one; SourceMissing, LeaseLost, WorklistAway."""
+        """Give the n-th source: the file, or the bytes of one, for as long as nobody else leases the work.
+
+        SourceMissing, LeaseLost, WorklistAway.
+        """
         ...

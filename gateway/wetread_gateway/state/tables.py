@@ -60,8 +60,18 @@ STUDIES = Table(
     METADATA,
     Column("study_uid", String(64), primary_key=True),
     Column("patient_digest", String(64), nullable=False),  # of its first instance
-    Column("arm", String(32), nullable=False),  # of the rollout, fixed with the first instance
+    Column("arm", String(32), nullable=False),  # always the stable one: STUDY_ARMS tells them apart
     Column("received_at", Float, nullable=False),
+)
+
+STUDY_ARMS = Table(  # which arm of a pipeline's rollout reads a study; written once, where rollouts are kept
+    "study_arms",
+    METADATA,
+    Column("study_uid", String(64), primary_key=True),
+    Column("pipeline", String(64), primary_key=True),
+    Column("arm", String(32), nullable=False),
+    Column("candidate", Integer, nullable=False),  # the release that the candidate arm was then; 0: the stable arm
+    Column("fixed_at", Float, nullable=False),
 )
 
 INSTANCES = Table(
@@ -122,7 +132,7 @@ WORKS = Table(
     Column("rule", String(64), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("destinations", JSON, nullable=False),  # names, of the rule as it was when the work was made
-    Column("options", JSON, nullable=False),  # any_body_part, unknown_age_is_inside, report_refusals
+    Column("options", JSON, nullable=False),  # any_body_part, unknown_age_is_inside, report_refusals, candidate
     Column("expected", Integer),  # images expected of the series; NULL: not told
     Column("completeness", String(16), nullable=False),  # "confirmed", "unconfirmed", "single"
     Column("not_before", Float, nullable=False, default=0.0),
@@ -146,6 +156,23 @@ READINGS = Table(  # written once, before any object is built
     Column("document", JSON, nullable=False),  # a StoredReading without its heatmap
     Column("heatmap", LargeBinary),  # zlib over uint8 [C, h, w]
     Column("read_at", Float, nullable=False),
+)
+
+SHADOW_READINGS = Table(  # what a candidate says of works that the stable arm has read; never delivered
+    "shadow_readings",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("work_id", Integer, ForeignKey("works.id"), nullable=False),
+    Column("pipeline", String(64), nullable=False, index=True),
+    Column("stable_release", Integer, nullable=False),
+    Column("release", Integer, nullable=False),  # the candidate's
+    Column("flips", Integer, nullable=False),  # findings decided otherwise; one refusal against a reading is one
+    Column("findings", Integer, nullable=False),  # compared with each other
+    Column("difference", Float),  # mean absolute difference of their probabilities
+    Column("largest", Float),
+    Column("document", JSON, nullable=False),  # a StoredReading without a heatmap
+    Column("read_at", Float, nullable=False),
+    Unique("work_id", "release"),
 )
 
 OBJECTS = Table(

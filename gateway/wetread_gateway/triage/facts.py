@@ -102,6 +102,7 @@ def look(path: Path) -> Sighting:
         series_description=text(_SERIES_DESCRIPTION),
         instance_number=text.number(_INSTANCE_NUMBER),
         expected_instances=text.number(_SERIES_INSTANCES),
+        accession_number=text(_ACCESSION),
         has_pixels=header.has_pixels,
         ours=_is_ours(header),
     )

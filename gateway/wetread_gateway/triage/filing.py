@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from wetread_gateway.audit import AuditEvent
 from wetread_gateway.state.tables import EVENTS, INSTANCES, SERIES, STUDIES, InstanceState
-from wetread_gateway.triage.arms import assign
+from wetread_gateway.triage.arms import STABLE, FixedArm, StudyOf, fix_arms
 from wetread_gateway.triage.placement import fit, row_of
 from wetread_gateway.triage.works import Made, NewWork, Source, Wanted, correct, make
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from wetread_gateway.config.settings import Settings
+    from wetread_gateway.rollouts import Rollouts
     from wetread_gateway.spool.spool import Spool
     from wetread_gateway.triage.placement import Placement
 
-_STUDIES = select(STUDIES.c.study_uid, STUDIES.c.arm, STUDIES.c.patient_digest).where(
+_STUDIES = select(STUDIES.c.study_uid, STUDIES.c.patient_digest).where(
     STUDIES.c.study_uid.in_(bindparam("uids", expanding=True))
 )
 _SAID = {
@@ -55,17 +56,21 @@ def audit_of(placements: Sequence[Placement], actor: str) -> list[AuditEvent]:
 class Filing:
     """One batch. No two instances of it have the same SOP Instance UID."""
 
-    def __init__(self, connection: Connection, settings: Settings, spool: Spool, now: float) -> None:
+    def __init__(
+        self, connection: Connection, settings: Settings, spool: Spool, rollouts: Rollouts, now: float
+    ) -> None:
         self._connection = connection
         self._settings = settings
         self._spool = spool
+        self._rollouts = rollouts
         self._now = now
         self.made = Made()
 
     def file(self, placements: Sequence[Placement]) -> Made:
         """Write it all down."""
+        patients = self._studies(placements)
         arms = self._arms(placements)
-        self._contradictions(placements, arms)
+        self._contradictions(placements, patients)
         rows = [row_of(placement, self._spool) for placement in placements]
         ids = self._connection.scalars(
             insert(INSTANCES).returning(INSTANCES.c.id, sort_by_parameter_order=True), rows
@@ -90,29 +95,38 @@ class Filing:
         self._connection.execute(insert(EVENTS), lines)
         return self.made
 
-    def _arms(self, placements: Sequence[Placement]) -> dict[str, tuple[str, str]]:
-        """Give arm and patient of each study; the arm is fixed here when this is its first instance."""
+    def _studies(self, placements: Sequence[Placement]) -> dict[str, str]:
+        """Give the patient of each study; a study is noted when this is its first instance."""
         first = {p.study_uid: p for p in reversed(placements) if p.item.sighting}
         found = self._connection.execute(_STUDIES, {"uids": list(first)})
-        arms = {row.study_uid: (row.arm, row.patient_digest) for row in found}
+        patients = {row.study_uid: row.patient_digest for row in found}
         rows = []
         for uid, placement in first.items():
-            if uid not in arms:
-                digest = placement.item.facts.patient_digest
-                arms[uid] = (assign(uid, digest), digest)
-                rows.append({"study_uid": uid, "patient_digest": digest, "arm": arms[uid][0], "received_at": self._now})
+            if uid not in patients:
+                patients[uid] = placement.item.facts.patient_digest
+                row = {"study_uid": uid, "patient_digest": patients[uid], "arm": STABLE, "received_at": self._now}
+                rows.append(row)
         if rows:
             self._connection.execute(insert(STUDIES), rows)
-        return arms
+        return patients
 
-    def _contradictions(self, placements: Sequence[Placement], arms: dict[str, tuple[str, str]]) -> None:
+    def _arms(self, placements: Sequence[Placement]) -> dict[StudyOf, FixedArm]:
+        """Give the arm that reads each study, by pipeline; it is fixed with the first instance that is to be read."""
+        first = {
+            (p.study_uid, p.rule.pipeline): p.item.facts
+            for p in reversed(placements)
+            if p.rule is not None and p.state is InstanceState.SORTED
+        }
+        return fix_arms(self._connection, self._rollouts, first)
+
+    def _contradictions(self, placements: Sequence[Placement], patients: dict[str, str]) -> None:
         """Alert, once a patient, where a study's instances name several; works never mix them."""
         told = set()
         for placement in placements:
             if placement.state is not InstanceState.SORTED or placement.corrects is not None:
                 continue
             key = (placement.study_uid, placement.item.facts.patient_digest)
-            if key[1] == arms[key[0]][1] or key in told:
+            if key[1] == patients[key[0]] or key in told:
                 continue
             told.add(key)
             query = select(INSTANCES.c.id).where(INSTANCES.c.study_uid == key[0], INSTANCES.c.patient_digest == key[1])
@@ -134,7 +148,7 @@ class Filing:
             query = update(STUDIES).where(STUDIES.c.study_uid == old.study_uid)
             self._connection.execute(query.values(patient_digest=facts.patient_digest))
 
-    def _single(self, placement: Placement, row_id: int, arms: dict[str, tuple[str, str]]) -> NewWork:
+    def _single(self, placement: Placement, row_id: int, arms: dict[StudyOf, FixedArm]) -> NewWork:
         facts = placement.item.facts
         assert placement.rule is not None
         return NewWork(
@@ -142,7 +156,7 @@ class Filing:
             patient_digest=facts.patient_digest,
             sources=(Source(row_id, facts.sop_instance_uid),),
             wanted=Wanted.by(self._settings, placement.rule, stat=placement.item.arrival.stat),
-            arm=arms[facts.study_instance_uid][0],
+            arm=arms[facts.study_instance_uid, placement.rule.pipeline],
         )
 
     def _touch(self, placements: Sequence[Placement]) -> set[str]:

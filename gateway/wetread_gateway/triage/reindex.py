@@ -20,7 +20,7 @@ from wetread_gateway.state.tables import (
     STUDIES,
     InstanceState,
 )
-from wetread_gateway.triage.arms import assign
+from wetread_gateway.triage.arms import STABLE
 from wetread_gateway.triage.placement import Arrived, Placement, arrived, row_of
 from wetread_gateway.triage.reindex_works import WHY, Group, make_works
 from wetread_gateway.triage.works import digest_of
@@ -80,7 +80,7 @@ def _study(context: Context, files: list[tuple[Sorted, Path]]) -> tuple[int, int
             row_id = connection.execute(insert(INSTANCES).values(**row).returning(INSTANCES.c.id)).scalar_one()
             if placement.state is not InstanceState.SORTED:
                 continue
-            _fix_arm(connection, item)
+            _note_study(connection, item)
             _correct_earlier(connection, placed, item, row_id)
             key = _key(context, item)
             images = (*(groups[key].images if key in groups else ()), (row_id, placement))
@@ -100,13 +100,12 @@ def _placement(context: Context, folder: Sorted, item: Arrived) -> Placement:
     return Placement(item, state, "" if state is InstanceState.SORTED else WHY, rule)
 
 
-def _fix_arm(connection: Connection, item: Arrived) -> None:
+def _note_study(connection: Connection, item: Arrived) -> None:
     facts = item.facts
-    query = select(STUDIES.c.arm).where(STUDIES.c.study_uid == facts.study_instance_uid)
+    query = select(STUDIES.c.study_uid).where(STUDIES.c.study_uid == facts.study_instance_uid)
     if connection.execute(query).first() is None:
         values = {"study_uid": facts.study_instance_uid, "patient_digest": facts.patient_digest}
-        arm = assign(facts.study_instance_uid, facts.patient_digest)
-        connection.execute(insert(STUDIES).values(**values, arm=arm, received_at=item.arrival.received_at))
+        connection.execute(insert(STUDIES).values(**values, arm=STABLE, received_at=item.arrival.received_at))
 
 
 def _correct_earlier(connection: Connection, placed: dict[tuple[str, str], int], item: Arrived, row_id: int) -> None:

@@ -17,14 +17,13 @@ from wetread_gateway.state.tables import (
     DELIVERIES,
     INSTANCES,
     OBJECTS,
-    STUDIES,
     WORKS,
     DeliveryState,
     InstanceState,
     WorkKind,
     WorkState,
 )
-from wetread_gateway.triage.arms import assign
+from wetread_gateway.triage.arms import FixedArm, fix_arms
 from wetread_gateway.triage.works import Made, NewWork, Options, Source, Wanted, digest_of, make
 
 if TYPE_CHECKING:
@@ -154,17 +153,22 @@ def _new(context: Context, connection: Connection, group: Group) -> NewWork | No
         query = update(INSTANCES).where(INSTANCES.c.id.in_(ids))
         connection.execute(query.values(state=InstanceState.UNMATCHED, reason="no rule matches"))
         return None
-    arm = connection.execute(select(STUDIES.c.arm).where(STUDIES.c.study_uid == first.study_uid)).scalar_one()
     single = facts.modality in context.settings.completeness.single_image_modalities
     return NewWork(
         study_uid=first.study_uid,
         patient_digest=facts.patient_digest,
         sources=tuple(Source(row_id, placement.item.sop_uid) for row_id, placement in group.images),
         wanted=_wanted(context, group),
-        arm=arm,
+        arm=_arm(context, connection, group),
         completeness="single" if single else "unconfirmed",
         expected=facts.expected_instances,
     )
+
+
+def _arm(context: Context, connection: Connection, group: Group) -> FixedArm:
+    first = group.images[0][1]
+    of = (first.study_uid, "" if first.rule is None else first.rule.pipeline)
+    return fix_arms(connection, context.rollouts, {of: first.item.facts})[of]
 
 
 def _wanted(context: Context, group: Group) -> Wanted:
@@ -192,7 +196,7 @@ def _insert(
         "number": number,
         "predecessor": connection.scalars(before.order_by(WORKS.c.number.desc()).limit(1)).first(),
         "pipeline": wanted.pipeline,
-        "arm": assign(first.study_uid, first.item.facts.patient_digest),
+        "arm": _arm(context, connection, group).arm,
         "rule": wanted.rule,
         "priority": wanted.priority,
         "destinations": list(wanted.destinations),

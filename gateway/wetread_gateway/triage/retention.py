@@ -25,7 +25,9 @@ from wetread_gateway.state.tables import (
     OBJECTS,
     READINGS,
     SERIES,
+    SHADOW_READINGS,
     STUDIES,
+    STUDY_ARMS,
     WORKS,
     DeliveryState,
     InstanceState,
@@ -178,8 +180,8 @@ def _delete(connection: Connection, studies: Sequence[str]) -> None:
     # A correction into another study refers to the work that it corrected.
     followers = update(WORKS).where(WORKS.c.predecessor.in_(of_them), WORKS.c.study_uid.not_in(studies))
     connection.execute(followers.values(predecessor=None))
-    for table in (READINGS, OBJECTS, DELIVERIES):
+    for table in (READINGS, SHADOW_READINGS, OBJECTS, DELIVERIES):
         connection.execute(delete(table).where(table.c.work_id.in_(of_them)))
     connection.execute(update(WORKS).where(WORKS.c.study_uid.in_(studies)).values(predecessor=None))
-    for table in (WORKS, INSTANCES, SERIES, EVENTS, STUDIES):
+    for table in (WORKS, INSTANCES, SERIES, EVENTS, STUDY_ARMS, STUDIES):
         connection.execute(delete(table).where(table.c.study_uid.in_(studies)))

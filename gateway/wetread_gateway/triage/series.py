@@ -16,7 +16,8 @@ from wetread_gateway.errors import BadInstance
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import ALERTS
 from wetread_gateway.rules import match
-from wetread_gateway.state.tables import EVENTS, INSTANCES, SERIES, STUDIES, InstanceState
+from wetread_gateway.state.tables import EVENTS, INSTANCES, SERIES, InstanceState
+from wetread_gateway.triage.arms import fix_arms
 from wetread_gateway.triage.facts import instance_facts
 from wetread_gateway.triage.works import Made, NewWork, Source, Wanted, make, supersede, works_of
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from wetread_gateway.config.settings import Dicom, Peer, Rule
     from wetread_gateway.context import Context
+    from wetread_gateway.instance import InstanceFacts
 
 LOG = logging.getLogger(__name__)
 LOOK_S = 0.2
@@ -127,7 +129,7 @@ class SeriesWatch:
     def _close(self, row: Row[Any], images: Sequence[Row[Any]], whole: _Whole, now: float) -> None:
         """Make the work of a series and wait no more."""
         context = self._context
-        rule = self._rule(images) if images else None
+        rule, facts = self._rule(images)
         if images:
             detail = {"series": row.series_uid, "images": len(images), "completeness": whole.completeness}
             context.audit.record(AuditEvent("rule", "ok", context.slot, row.study_uid, row.series_uid, detail))
@@ -138,10 +140,10 @@ class SeriesWatch:
                 return  # something has come meanwhile
             if not images:
                 return
-            if rule is None or not rule.pipeline:
+            if rule is None or facts is None or not rule.pipeline:
                 _unmatch(connection, images, made)
             else:
-                self._work(connection, row, images, whole, rule, made, now)
+                self._work(connection, row, images, whole, rule, facts, made, now)
             _tell(connection, made, now)
         if rule is None or not rule.pipeline:
             for image in images:
@@ -159,17 +161,18 @@ class SeriesWatch:
         images: Sequence[Row[Any]],
         whole: _Whole,
         rule: Rule,
+        facts: InstanceFacts,
         made: Made,
         now: float,
     ) -> None:
         follows = _follows(connection, row, images, now, made)
-        arm = connection.execute(select(STUDIES.c.arm).where(STUDIES.c.study_uid == row.study_uid)).scalar_one()
+        of = (row.study_uid, rule.pipeline)
         work = NewWork(
             study_uid=row.study_uid,
             patient_digest=row.patient_digest,
             sources=tuple(Source(image.id, image.sop_uid) for image in images),
             wanted=Wanted.by(self._context.settings, rule, stat=any(image.stat for image in images)),
-            arm=arm,
+            arm=fix_arms(connection, self._context.rollouts, {of: facts})[of],
             completeness=whole.completeness,
             expected=row.expected,
             follows=follows,
@@ -180,17 +183,18 @@ class SeriesWatch:
         if whole.completeness == "unconfirmed":
             made.events.append((row.study_uid, "alert", "read without knowing whether the series is whole", detail))
 
-    def _rule(self, images: Sequence[Row[Any]]) -> Rule | None:
-        """Give the rule for a series, as the settings are now: that of its first image that is still readable."""
+    def _rule(self, images: Sequence[Row[Any]]) -> tuple[Rule | None, InstanceFacts | None]:
+        """Give the rule for a series, as the settings are now, and the facts of its first image that is readable."""
         spool = self._context.spool
         for image in images:
             try:
                 path = spool.locate(image.path, image.study_uid)
-                rule = match(self._context.settings, instance_facts(path), spool.arrival_of(path)).rule
+                facts = instance_facts(path)
+                rule = match(self._context.settings, facts, spool.arrival_of(path)).rule
             except (BadInstance, FileNotFoundError):
                 continue
-            return rule
-        return None
+            return rule, facts
+        return None, None
 
 
 def _is(series_uid: str, patient_digest: str) -> Any:

@@ -165,7 +165,7 @@ class Triage:
         context = self._context
         context.audit.record(*audit_of(placements, context.slot))
         with context.store.write() as connection:
-            made = Filing(connection, context.settings, context.spool, self._clock()).file(placements)
+            made = Filing(connection, context.settings, context.spool, context.rollouts, self._clock()).file(placements)
         for placement in placements:
             name = placement.item.name
             self.twins.forget(name)

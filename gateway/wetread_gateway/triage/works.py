@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, exists, insert, select, update
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from wetread_gateway.bell import Stage
     from wetread_gateway.config.settings import Rule, Settings
+    from wetread_gateway.triage.arms import FixedArm
 
 # Works that stand for a reading of their sources, or will.
 _READS = (WorkKind.READ, WorkKind.REUSE)
@@ -56,6 +57,8 @@ class Options:
     any_body_part: bool
     unknown_age_is_inside: bool
     report_refusals: bool
+    candidate: int = 0
+    """The release that the candidate arm was when the study was given to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class NewWork:
     patient_digest: str
     sources: tuple[Source, ...]
     wanted: Wanted
-    arm: str
+    arm: FixedArm
     completeness: str = "single"
     expected: int | None = None
     follows: Row[Any] | None = None
@@ -125,11 +128,11 @@ def _row(new: NewWork, digest: str, corrected: Row[Any] | None, highest: int, no
         "number": max(highest, 0 if before is None else before.number) + 1,
         "predecessor": None if before is None else before.id,
         "pipeline": new.wanted.pipeline,
-        "arm": new.arm,
+        "arm": new.arm.arm,
         "rule": new.wanted.rule,
         "priority": new.wanted.priority,
         "destinations": list(new.wanted.destinations),
-        "options": asdict(new.wanted.options),
+        "options": asdict(replace(new.wanted.options, candidate=new.arm.candidate)),
         "expected": new.expected,
         "completeness": new.completeness,
         "created_at": now,

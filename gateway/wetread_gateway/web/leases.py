@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wetread_gateway.context import Context
+    from wetread_gateway.reading.stored import StoredReading
 
 _LARGEST = 2**63 - 1
 Work = Annotated[int, Path(ge=1, le=_LARGEST)]
@@ -60,12 +61,15 @@ class _Door:
 
     def complete(self, work: Work, completion: Completion) -> None:
         """Hand in a reading: durable when this is answered, and the only one."""
-        try:
-            reading = completion.parsed()
-        except ValueError as error:
-            raise HTTPException(422, "that is no reading") from error
+        reading = _reading(completion)
         with _answers():
             self._worklist.complete(self._worklist.held(work, completion.token), reading)
+
+    def shadow(self, work: Work, completion: Completion) -> None:
+        """Hand in what a candidate says of a work that was completed under the same token."""
+        reading = _reading(completion)
+        with _answers():
+            self._worklist.shadow(self._worklist.completed(work, completion.token), reading)
 
     def fail(self, work: Work, failure: FailureDocument) -> None:
         """Give a work back unread."""
@@ -77,7 +81,7 @@ class _Door:
     ) -> _Film:
         """Give the n-th film of a leased work, as it came."""
         with _answers():
-            return _Film(self._worklist.film(self._worklist.held(work, token), n), media_type="application/dicom")
+            return _Film(self._worklist.film(self._worklist.completed(work, token), n), media_type="application/dicom")
 
 
 def make_leases_router(context: Context) -> APIRouter:
@@ -88,11 +92,19 @@ def make_leases_router(context: Context) -> APIRouter:
     router.add_api_route("/abandon", door.abandon, methods=["POST"])
     router.add_api_route("/{work}/extend", door.extend, methods=["POST"], responses=_LOST)
     router.add_api_route("/{work}/complete", door.complete, methods=["POST"], status_code=204, responses=_LOST)
+    router.add_api_route("/{work}/shadow", door.shadow, methods=["POST"], status_code=204, responses=_LOST)
     router.add_api_route("/{work}/fail", door.fail, methods=["POST"], status_code=204, responses=_LOST)
     router.add_api_route(
         "/{work}/sources/{n}", door.source, methods=["GET"], response_class=_Film, responses=_LOST | _GONE
     )
     return router
+
+
+def _reading(completion: Completion) -> StoredReading:
+    try:
+        return completion.parsed()
+    except ValueError as error:
+        raise HTTPException(422, "that is no reading") from error
 
 
 @contextmanager
