@@ -128,6 +128,29 @@ class TestADraft:
         served = onnx.load(tmp_path / "draft" / "parts" / "classifier" / "model.onnx")
         assert served.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
+    def test_weights_beside_the_file_are_taken_into_it(self, tmp_path):
+        model = foreign_classifier()
+        for weights in model.graph.initializer:
+            onnx.external_data_helper.set_external_data(weights, "mine.onnx.data")
+        onnx.save(model, tmp_path / "mine.onnx")
+        beside = (tmp_path / "mine.onnx").read_bytes()
+        result = new(tmp_path, beside, *TOLD)
+        assert result.exit_code == 0, result.stderr
+        served = onnx.load(tmp_path / "draft" / "parts" / "classifier" / "model.onnx", load_external_data=False)
+        assert not any(each.data_location == onnx.TensorProto.EXTERNAL for each in served.graph.initializer)
+        weights = [each.raw_data for each in served.graph.initializer]
+        assert weights == [each.raw_data for each in foreign_classifier().graph.initializer]
+
+    def test_weights_that_are_missing_are_told(self, tmp_path):
+        model = foreign_classifier()
+        for weights in model.graph.initializer:
+            onnx.external_data_helper.set_external_data(weights, "mine.onnx.data")
+        onnx.save(model, tmp_path / "mine.onnx")
+        (tmp_path / "mine.onnx.data").unlink()
+        result = new(tmp_path, (tmp_path / "mine.onnx").read_bytes(), *TOLD)
+        assert result.exit_code == 1
+        assert "mine.onnx.data" in result.stderr
+
     def test_a_draft_is_never_overwritten(self, tmp_path):
         assert new(tmp_path, foreign_classifier(), *TOLD).exit_code == 0
         before = (tmp_path / "draft" / "draft.json").read_bytes()

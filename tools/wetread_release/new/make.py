@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wetread_models.film_rules import FilmInput
 
     from wetread_release.new.hints import Scores, Values
-    from wetread_release.new.onnx_file import Image, Tensor
+    from wetread_release.new.onnx_file import Image, Loaded, Tensor
     from wetread_release.new.wish import Wish
 
 MODEL_FILE = "model.onnx"
@@ -36,7 +36,7 @@ class Study:
     """What an ONNX file tells, for a wish with so many labels."""
 
     path: Path
-    model: onnx.ModelProto
+    loaded: Loaded
     image: Image
     scores: Tensor
     activation: Tensor | None
@@ -69,13 +69,14 @@ def study(path: Path, wish: Wish) -> Study:
         BadDraft: the wish contradicts itself.
     """
     check(wish)
-    model = onnx_file.load(path)
+    loaded = onnx_file.load(path)
+    model = loaded.model
     image = onnx_file.image_of(onnx_file.inputs(model))
     outputs, names = onnx_file.outputs(model), wish.tensors
     scores = onnx_file.scores_of(outputs, names.scores, len(wish.labels))
     return Study(
         path=path,
-        model=model,
+        loaded=loaded,
         image=image,
         scores=scores,
         activation=onnx_file.extra_of(outputs, names.activation, 4, "heatmaps, [batch, labels, h, w]"),
@@ -119,7 +120,7 @@ def _write(studied: Study, wish: Wish, folder: Path, build: Mapping[str, object]
         shutil.copyfile(wish.novelty, rules["postprocess"] / _NOVELTY_FILE)
     model, shape, remarks = _tried(studied, wish, kind, rules["preprocess"])
     _check_reading(wish, rules["postprocess"], len(wish.labels))
-    if model is studied.model:
+    if model is studied.loaded.model and studied.loaded.is_one_file:
         shutil.copyfile(studied.path, rules["classifier"] / MODEL_FILE)
     else:
         (rules["classifier"] / MODEL_FILE).write_bytes(model.SerializeToString())
@@ -138,7 +139,7 @@ def _tried(
     image, film = studied.image, _film(studied, preprocess)
     size = film.shape[1:] if image.layout == "NCHW" else film.shape[:2]
     opened = image.batch != onnx_file.OPEN
-    model = trial.open_batch(studied.model) if opened else studied.model
+    model = trial.open_batch(studied.loaded.model) if opened else studied.loaded.model
     outputs = trial.run(model, image, (size[0], size[1]), film.span)
     scores = outputs[studied.scores.name]
     trial.check_scores(scores, len(wish.labels), kind)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 OPEN = -1
 _IMAGE_RANK = 4
 _CHANNELS = (1, 3)
+_LARGEST = 2**31 - 1
+"""Bytes of a protobuf message."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +53,38 @@ class Image:
         return (self.channels, *size) if self.layout == "NCHW" else (*size, self.channels)
 
 
-def load(path: Path) -> onnx.ModelProto:
-    """Read and check an ONNX file.
+@dataclass(frozen=True)
+class Loaded:
+    """An ONNX file's content."""
+
+    model: onnx.ModelProto
+    """Whole."""
+    is_one_file: bool
+    """Its weights lie in it; else beside it."""
+
+
+def load(path: Path) -> Loaded:
+    """Read and check an ONNX file, with the weights that lie beside it (newer exporters of torch put them there).
 
     Raises:
-        BadModel: it is none, or its weights lie in other files.
+        BadModel: it is none, its weights are missing, or too many for one file.
     """
     import onnx  # noqa: PLC0415 - heavy
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415 - it has no stubs
 
     try:
         model = onnx.load(path, load_external_data=False)
-        if any(each.data_location == onnx.TensorProto.EXTERNAL for each in model.graph.initializer):
-            raise BadModel(
-                f"{path} keeps its weights in other files: save it whole, onnx.save(onnx.load({path.name!r}), ...)"
-            )
+        is_one_file = not any(each.data_location == onnx.TensorProto.EXTERNAL for each in model.graph.initializer)
+        if not is_one_file:
+            onnx.load_external_data_for_model(model, str(path.parent))
+        if model.ByteSize() > _LARGEST:
+            raise BadModel(f"{path} and its weights exceed 2 GB, more than one ONNX file holds: shrink the model")
         onnx.checker.check_model(model)
     except FileNotFoundError as error:
-        raise BadModel(f"{path} is not there") from error
+        raise BadModel(f"{error.filename or path} is not there") from error
     except (DecodeError, onnx.checker.ValidationError, OSError) as error:
         raise BadModel(f"{path} is no valid ONNX file: {error}") from error
-    return model
+    return Loaded(model, is_one_file)
 
 
 def inputs(model: onnx.ModelProto) -> tuple[Tensor, ...]:
