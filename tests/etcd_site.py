@@ -1,8 +1,8 @@
 """A real etcd of one member on loopback, for the tests of what is kept in it (Debian's etcd-server)."""
 
-import os
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -17,14 +17,15 @@ READY_S = 60.0
 class EtcdSite:
     """An etcd process with a data folder; it can be stopped and started again on its ports."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, tls: tuple[Path, Path, Path] | None = None) -> None:
+        """`tls`: files of the authority whose clients are let in, of the server's certificate and of its key."""
+        self._folder, self._tls = folder, tls
         self.port, self._peer_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         binary = shutil.which("etcd")
@@ -35,11 +36,17 @@ class EtcdSite:
         command += ["--listen-client-urls", self.url, "--advertise-client-urls", self.url]
         command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
         command += ["--initial-cluster", f"test={peer}"]
+        if self._tls is not None:
+            authority, certificate, key = map(str, self._tls)
+            command += ["--client-cert-auth", "--trusted-ca-file", authority]
+            command += ["--cert-file", certificate, "--key-file", key]
         with (self._folder / "etcd.log").open("ab") as log:
-            # It refuses some kinds of processor unless told.
-            environment = {**os.environ, "ETCD_UNSUPPORTED_ARCH": os.environ.get("ETCD_UNSUPPORTED_ARCH", "")}
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        self._wait_until_ready()
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """End it at once, as a power cut would."""
@@ -59,11 +66,19 @@ class EtcdSite:
 
     def _healthy(self) -> bool:
         try:
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *self._tls_handlers())
             with opener.open(f"{self.url}/health", timeout=2) as answer:
                 return b"true" in answer.read()
         except (urllib.error.URLError, OSError):
             return False
+
+    def _tls_handlers(self) -> list[urllib.request.HTTPSHandler]:
+        if self._tls is None:
+            return []
+        authority, certificate, key = self._tls
+        context = ssl.create_default_context(cafile=authority)
+        context.load_cert_chain(certificate, key)
+        return [urllib.request.HTTPSHandler(context=context)]
 
 
 def free_ports(count: int) -> list[int]:

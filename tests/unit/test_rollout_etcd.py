@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from certificates import Authority
 from etcd_site import EtcdSite, free_ports
 from wetread_client.rollout import Actor, StoreAway, WriterBusy, open_store, steps
 
@@ -77,3 +78,35 @@ class TestLease:
         monkeypatch.setattr("wetread_client.rollout.etcd_store.LEASE_S", 2)
         with open_store(url).writer(PIPELINE), pytest.raises(WriterBusy), open_store(url).writer(PIPELINE, timeout_s=5):
             pass
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("etcd-tls")
+    authority = Authority(folder)
+    server = authority.issue("server")
+    site = EtcdSite(folder, tls=(authority.file, server.certificate, server.key))
+    site.start()
+    yield site, authority
+    site.stop()
+
+
+class TestTls:
+    def test_a_client_with_a_certificate_is_let_in(self, guarded):
+        etcd, authority = guarded
+        mine = authority.issue("commander")
+        files = f"ca={authority.file}&cert={mine.certificate}&key={mine.key}"
+        store = open_store(f"etcds://127.0.0.1:{etcd.port}/test?{files}")
+        store.write(adopted())
+        assert store.read(PIPELINE).revision == 1
+
+    def test_one_without_is_not(self, guarded):
+        etcd, authority = guarded
+        with pytest.raises(StoreAway, match="certificate"):
+            open_store(f"etcds://127.0.0.1:{etcd.port}/test?ca={authority.file}").read(PIPELINE)
+
+    def test_a_server_of_another_authority_is_not_trusted(self, guarded, tmp_path):
+        etcd, _ = guarded
+        stranger = Authority(tmp_path, "stranger")
+        with pytest.raises(StoreAway, match=r"(?i)certificate"):
+            open_store(f"etcds://127.0.0.1:{etcd.port}/test?ca={stranger.file}").read(PIPELINE)
