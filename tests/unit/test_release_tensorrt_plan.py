@@ -1,10 +1,13 @@
 """What a plan's first bytes tell before a server sees it, and the configuration that Triton reads beside it."""
 
+from contextlib import nullcontext
+
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from wetread_release.errors import BadModel
 from wetread_release.film_pipeline import SHIPPED, film_draft
+from wetread_release.tensorrt import plan_config as plan_configs
 from wetread_release.tensorrt.plan import HEADER_BYTES, RTX, TENSORRT, check_plan, read_header
 from wetread_release.tensorrt.plan_config import plan_config
 from wetread_release.tensorrt.profiles import AxisRange, InputShape, profiles_of, ranges_of
@@ -62,6 +65,17 @@ def test_what_is_no_plan_or_cut_off_is_refused_by_its_path(content, saved):
 
     with pytest.raises(BadModel, match=f"{path} is no TensorRT plan"):
         check_plan(path)
+
+
+@pytest.mark.parametrize(("installed", "refused"), [(11, False), (10, True), (0, False)])
+def test_an_agent_refuses_the_plan_of_another_tensorrt_than_its_own(installed, refused, saved, monkeypatch):
+    monkeypatch.setattr(plan_configs, "tensorrt_version", lambda: installed)
+    onnx_part = film_draft("chest_xray", SHIPPED["chest_xray"]).part("classifier").config
+    folder = saved(plan(b"ftrt", 11, 4, 0, 106)).parent
+
+    plan_configs.refuse_wrong_plan(onnx_part, folder)
+    with pytest.raises(BadModel, match="the server has 10") if refused else nullcontext():
+        plan_configs.refuse_wrong_plan(plan_config(onnx_part, AxisRange(1, 8, 8)), folder)
 
 
 def test_the_header_of_tensorrt_for_rtx_is_known_by_its_magic():

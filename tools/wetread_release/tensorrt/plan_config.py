@@ -1,11 +1,15 @@
 """The Triton configuration of a plan: the ONNX model's tensors, the plan's batch sizes, on a GPU."""
 
 from dataclasses import replace
+from pathlib import Path
 
+from wetread_release.device import tensorrt_version
+from wetread_release.tensorrt.plan import check_plan
 from wetread_release.tensorrt.profiles import AxisRange
 from wetread_release.triton_config import ModelConfig
 
 PLAN_FILE = "model.plan"
+PLATFORM = "tensorrt_plan"
 
 
 def plan_config(config: ModelConfig, batch: AxisRange) -> ModelConfig:
@@ -18,7 +22,7 @@ def plan_config(config: ModelConfig, batch: AxisRange) -> ModelConfig:
     return replace(
         config,
         backend="",
-        platform="tensorrt_plan",
+        platform=PLATFORM,
         model_file=PLAN_FILE,
         kind="GPU",
         max_batch_size=batch.maximum,
@@ -28,3 +32,18 @@ def plan_config(config: ModelConfig, batch: AxisRange) -> ModelConfig:
         parameters=(),  # threads and providers are ONNX Runtime's
         comment="A TensorRT plan, for GPUs of one kind and servers of one TensorRT version. Generated.",
     )
+
+
+def refuse_wrong_plan(config: ModelConfig, folder: Path) -> None:
+    """Refuse a part whose plan this machine's server would not load, before the server sees it; other parts pass.
+
+    Args:
+        config: of the part.
+        folder: of its files.
+
+    Raises:
+        BadModel: the plan is cut off, not for Triton, or of another TensorRT than this machine's (where it has one).
+    """
+    if config.platform == PLATFORM:
+        major = tensorrt_version()
+        check_plan(folder / (config.model_file or PLAN_FILE), (major,) if major else None)
