@@ -75,7 +75,8 @@ class MemoryRollouts:
 class StandInAgent:
     """Reports for one pipeline, in a thread: what is wanted is served, but for the releases in `broken`.
 
-    broken: reasons by release. As a real agent it keeps what it served. `silent`: it never gets on with anything.
+    broken: reasons by release; they count from the next step on. As a real agent it keeps what it served.
+    silent: it never gets on with anything.
     """
 
     def __init__(self, store, pipeline, name="server-1", broken=None, silent=False, target="cpu", device="cpu-test"):
@@ -105,7 +106,7 @@ class StandInAgent:
     def _report(self):
         rollout = self._store.read(self._pipeline)
         report = replace(self.last, at=time.time())
-        if rollout is not None and not self._silent:
+        if rollout is not None and not self._silent and rollout.revision != report.revision:
             report = self._carry_out(report, rollout)
         if replace(report, at=self.last.at) != self.last or report.at - self.last.at > 0.2:
             self.last = report

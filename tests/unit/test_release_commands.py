@@ -1,6 +1,7 @@
 """The commands of `wetread release` over a real state folder; agents are stand-ins that only say what they would do."""
 
 import json
+import os
 import re
 import shutil
 from contextlib import ExitStack
@@ -170,6 +171,16 @@ class TestABrokenOffPublish:
         assert desk.rollout() is None
         assert desk.call("publish", draft).stdout.strip() == "1"
         assert desk.registry.releases(PIPELINE) == (1,)
+
+    def test_leaves_no_files_behind_for_long(self, desk, draft, tmp_path):
+        left = desk.state / "scratch" / "wetread-release-1-abc"
+        left.mkdir(parents=True)
+        (left / "model.onnx").write_text("of a publish that was killed")
+        desk.call("publish", draft)
+        assert left.exists()  # it may be at work
+        os.utime(left, (1.0, 1.0))
+        desk.call("publish", next_draft(tmp_path, 2))
+        assert list(left.parent.iterdir()) == []
 
     def test_does_not_take_up_what_was_forced_for_what_has_passed(self, desk, tmp_path, monkeypatch):
         folder = write_draft(tmp_path / "draft")

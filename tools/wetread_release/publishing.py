@@ -6,7 +6,10 @@ its number, one that is the candidate already is waited for.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +27,14 @@ from wetread_release.registries import verified
 from wetread_release.signing import ensure_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from wetread_client.rollout import Rollout
 
     from wetread_release.manifest import GateSummary, Manifest
     from wetread_release.release_site import Site
+
+_LEFT_AFTER_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -175,10 +180,24 @@ def _published(site: Site, pipeline: str, release: int) -> Manifest | None:
 
 
 def _put(folder: Path, site: Site, rollout: Rollout | None, release: int, forced: str, actor: Actor) -> Manifest:
-    with tempfile.TemporaryDirectory(prefix="wetread-publish-") as scratch:
-        made = assemble(folder, site.registry, rollout, release, forced, actor, keys=site.keys, into=Path(scratch, "r"))
+    with _scratch(site, f"release-{release}") as scratch:
+        made = assemble(
+            folder, site.registry, rollout, release, forced, actor, keys=site.keys, into=scratch / "release"
+        )
         site.registry.put(made.manifest.pipeline, release, made.folder)
     return made.manifest
+
+
+@contextmanager
+def _scratch(site: Site, name: str) -> Iterator[Path]:
+    """Give an empty folder; what a killed command left in the site's scratch folder for long goes."""
+    if site.scratch is not None:
+        site.scratch.mkdir(parents=True, exist_ok=True)
+        for left in site.scratch.iterdir():
+            if time.time() - left.stat().st_mtime > _LEFT_AFTER_S:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"wetread-{name}-", dir=site.scratch) as folder:
+        yield Path(folder)
 
 
 def _adopt_shipped(site: Site, pipeline: str, actor: Actor) -> Rollout:
@@ -188,8 +207,8 @@ def _adopt_shipped(site: Site, pipeline: str, actor: Actor) -> Rollout:
     if not ships:
         return empty
     shipping = Actor(actor.by, "as the checkout ships it")
-    with tempfile.TemporaryDirectory(prefix="wetread-shipped-") as scratch:
-        folder = Path(scratch, "draft")
+    with _scratch(site, "shipped") as scratch:
+        folder = scratch / "draft"
         draft = ships[0].lay_out(folder)
         if SHIPPED_RELEASE not in site.registry.releases(pipeline):
             _put(folder, site, None, SHIPPED_RELEASE, "", shipping)

@@ -25,6 +25,8 @@ class Site:
     """Folder of the signing key; the trusted ones lie in `trusted` below it."""
     checkout: Path | None = None
     """The checkout whose own release every server serves before the first publish; None: there is none."""
+    scratch: Path | None = None
+    """Folder in which releases are laid out before they go into the registry; None: the system's."""
 
     @property
     def trusted(self) -> Path:
@@ -39,7 +41,7 @@ class Site:
         from wetread_release.registries import open_registry  # noqa: PLC0415
 
         registry, rollouts = open_registry(places.registry_url), open_store(places.rollouts_url)
-        return cls(registry, rollouts, places.keys_folder, checkout)
+        return cls(registry, rollouts, places.keys_folder, checkout, places.state / "scratch")
 
 
 def find_checkout() -> Path | None:
