@@ -1,6 +1,7 @@
 """A pipeline made of somebody else's model, in a real server: it answers what the model says, and only what it can."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tritonclient.utils import InferenceServerException
 from typer.testing import CliRunner
 from wetread_client import Client, Rejected
 from wetread_embedded import EmbeddedTriton, ServerConfig
+from wetread_embedded.errors import EmbeddedError
 from wetread_preprocess import FilmPreprocessor
 from wetread_release.cli import app
 from wetread_release.draft import Draft
@@ -134,3 +136,22 @@ def test_the_card_that_clients_get_is_the_drafts(drafts, triton):
     http.close()
     assert card == (drafts["knee"] / "parts" / "postprocess" / "pipeline.json").read_bytes()
     assert json.loads(card)["scores"] == "probabilities"
+
+
+@pytest.mark.parametrize(
+    ("label", "words"), [("fracture", {"column": 7}), ("effusion", {"threshold": 1.5})], ids=["column", "threshold"]
+)
+def test_rules_that_do_not_fit_the_configuration_are_not_loaded(drafts, tmp_path, label, words):
+    shutil.copytree(drafts["knee"], tmp_path / "knee")
+    path = tmp_path / "knee" / "parts" / "postprocess" / "pipeline.json"
+    rules = json.loads(path.read_text())
+    rules["findings"] = [finding | (words if finding["label"] == label else {}) for finding in rules["findings"]]
+    path.write_text(json.dumps(rules))
+    root = tmp_path / "root"
+    root.mkdir()
+    provide_backends(root, CHECKOUT)
+    side_of_draft(tmp_path / "knee", Draft.load(tmp_path / "knee"), "cpu").write(root)
+    folders = {"store": tmp_path / "store", "state": tmp_path / "state"}
+    config = ServerConfig.on_free_ports(root=root, exit_timeout_s=1.0, **folders)
+    with pytest.raises(EmbeddedError, match=next(iter(words))), EmbeddedTriton(config):
+        pass
