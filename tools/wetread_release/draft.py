@@ -51,9 +51,10 @@ class Draft:
         Raises:
             BadDraft: there is none.
         """
-        for part in self.parts:
-            if part.role == role and part.target in (target, ANY_TARGET):
-                return part
+        for wanted in (target, ANY_TARGET):
+            for part in self.parts:
+                if (part.role, part.target) == (role, wanted):
+                    return part
         raise BadDraft(f"the draft of {self.pipeline} has no {role} for servers of target {target}")
 
     @property

@@ -32,7 +32,7 @@ def check_model(path: Path, config: ModelConfig) -> None:
     Raises:
         BadModel: naming tensor and remedy.
     """
-    model = load(path)
+    model = load(path).model
     _check_tensors(path, "input", config.inputs, inputs(model), exactly=True)
     _check_tensors(path, "output", config.outputs, outputs(model), exactly=False)
     _check_answers(path, config)

@@ -23,6 +23,7 @@ from wetread_release.device import this_device, this_target
 from wetread_release.digest import file_digest
 from wetread_release.draft import ANY_TARGET, Draft, DraftPart, part_folder
 from wetread_release.errors import BadDraft, BadModel
+from wetread_release.new.onnx_file import inputs, load
 from wetread_release.tensorrt.builder import Plan, PlanSpec, build_plan, copy_plan
 from wetread_release.tensorrt.graph import read_model
 from wetread_release.tensorrt.plan_config import PLAN_FILE, plan_config
@@ -120,7 +121,7 @@ def build(site: Site, wish: Wish, folder: Path, cache: Path, progress: Progress)
 
 
 def _build(site: Site, wish: Wish, folder: Path, cache: Path, progress: Progress) -> Built:
-    seconds, target = _Seconds(), this_target()
+    seconds, target, fast = _Seconds(), this_target(), accelerators(wish.accelerators)
     parent = lay_out_parent(site, wish.pipeline, folder)
     part = parent.network(target if wish.engine == "tensorrt" else ANY_TARGET)
     config = onnx_config(part.config)
@@ -130,7 +131,6 @@ def _build(site: Site, wish: Wish, folder: Path, cache: Path, progress: Progress
         check_model(given, config)
         network = _in_precision(wish, given, parent, folder, Path(scratch), seconds, progress)
         choice, plan = None, None
-        fast = accelerators(wish.accelerators)
         if wish.engine == "onnxruntime":
             progress("measuring the engines", 0, 1)
             with seconds.of("measuring"):
@@ -150,14 +150,19 @@ def _build(site: Site, wish: Wish, folder: Path, cache: Path, progress: Progress
 
 
 def _given(wish: Wish, parent: Parent, folder: Path, scratch: Path) -> Path:
-    """Give the file to build from; a copy of the parent's, whose part may be replaced."""
+    """Give the file to build from, weights and all; a copy of the parent's, whose part may be replaced."""
     if wish.model is not None:
-        return wish.model
+        loaded = load(wish.model)
+        if loaded.is_one_file:
+            return wish.model
+        whole = scratch / wish.model.name
+        whole.write_bytes(loaded.model.SerializeToString())
+        return whole
     part = parent.network(ANY_TARGET)
     model = part_folder(folder, part) / (part.config.model_file or MODEL_FILE)
     if part.config.backend != "onnxruntime" or not model.is_file():
         raise BadModel(f"release {parent.release} of {wish.pipeline} has no {MODEL_FILE}: name the file to build from")
-    return Path(shutil.copy2(model, scratch / "given.onnx"))
+    return Path(shutil.copy2(model, scratch / "stable.onnx"))
 
 
 def _in_precision(
@@ -191,9 +196,7 @@ def _calibrated(wish: Wish, given: Path, made: Path, recipe: Path, seconds: _Sec
             wish.train_split,
             lambda done, total: progress("reading films", done, total),
         )
-    from wetread_release.new.onnx_file import inputs, load  # noqa: PLC0415
-
-    (image, *others) = inputs(load(given))
+    (image, *others) = inputs(load(given).model)
     if others:
         raise BadModel(f"{given} has {len(others) + 1} inputs: films calibrate a network of one")
     with seconds.of("quantising"):
