@@ -19,9 +19,15 @@ from wetread_bench.swap_drafts import PIPELINE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from wetread_release.follow import Outcome
+
 ACTOR = Actor("wetread bench swap", "benchmark", approved_by="wetread bench swap")
 FORCE = "a release of the benchmark, made to answer differently"
 PATIENCE = Patience(timeout_s=180.0)
+
+
+class NotCarriedOut(Exception):
+    """The server's agent was not heard of within the time, so what became of a step is not known."""
 
 
 class LoadLog:
@@ -75,10 +81,11 @@ class Operator:
         self._log = log
 
     def publish(self, draft: Path) -> Step:
-        """Publish a draft; `error` says why no server would have it."""
+        """Publish a draft; `error` says why the server would not have it. NotCarriedOut: nobody knows."""
         begun, release, error = time.monotonic(), 0, ""
         try:
             outcome = publishing.publish(draft, self._site, ACTOR, PATIENCE, force=FORCE)
+            _check_carried_out(outcome)
             release = outcome.rollout.candidate or 0
         except (ReleaseError, RolloutError) as refusal:
             error = str(refusal)
@@ -90,12 +97,14 @@ class Operator:
         """Make the candidate stable."""
         begun = time.monotonic()
         outcome = promotion.promote(self._site, PIPELINE, ACTOR, PATIENCE)
+        _check_carried_out(outcome)
         return self._switched(begun, outcome.rollout.stable)
 
     def rollback(self) -> Step:
         """Go back to the release before."""
         begun = time.monotonic()
         outcome = promotion.rollback(self._site, PIPELINE, ACTOR, PATIENCE)
+        _check_carried_out(outcome)
         return self._switched(begun, outcome.rollout.stable)
 
     def withdraw(self) -> None:
@@ -112,3 +121,8 @@ class Operator:
         ended = time.monotonic()
         load = self._log.span(begun, ended, PIPELINE)
         return Step(load[0] if load else begun, ended, stable)
+
+
+def _check_carried_out(outcome: Outcome) -> None:
+    if not outcome.settled:
+        raise NotCarriedOut(f"{outcome.rollout.act} of release {outcome.rollout.highest}: {outcome.summary}")
