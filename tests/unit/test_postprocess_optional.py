@@ -40,6 +40,11 @@ class TestScores:
         np.testing.assert_array_equal(reading.probability, scores[[2, 1]])
         assert reading.positive.tolist() == [True, False]
 
+    def test_without_a_temperature_no_bit_of_a_probability_changes(self, tmp_path):
+        made = load(tmp_path, document(scores="probabilities"))
+        scores = np.random.default_rng(0).uniform(0, 1, (1000, 3)).astype(np.float32)
+        np.testing.assert_array_equal(made.probability(scores), scores[:, [2, 1]])
+
     def test_class_logits_pass_a_softmax_over_all_classes(self, tmp_path):
         made = load(tmp_path, document(scores="class_logits"))
         logits = np.array([1.0, -0.5, 2.0], np.float32)

@@ -46,6 +46,7 @@ class TestADraft:
         assert film_input(tmp_path / "draft" / "parts" / "preprocess").shape == (3, 320, 320)
         check_reading(tmp_path / "draft" / "parts" / "postprocess", 3, heatmap=False, novelty=False)
         assert result.stdout.strip() == str(tmp_path / "draft")
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["draft", "mine.onnx"]
 
     def test_findings_are_the_columns_that_are_no_background(self, tmp_path):
         codes = {"fracture": [{"scheme": "SCT", "value": "1", "meaning": "Break"}]}
