@@ -11,7 +11,7 @@ from wetread_bench.encode import TITLES
 
 DOCS = Path("docs") / "benchmarks"
 README = Path("README.md")
-SHOWN = ("films", "intake", "chaos")  # in the README; other results stand in docs/benchmarks alone
+SHOWN = ("films", "intake", "chaos", "swap")  # in the README; other results stand in docs/benchmarks alone
 _COLUMNS = (
     ("in process (the limit)", "limit", 1), ("shared memory", "shm", 8), ("HTTP", "http", 8), ("gRPC", "grpc", 8),
     ("plain stack", "plain", 8),
@@ -126,4 +126,24 @@ def chaos_text(document: Mapping[str, Any]) -> str:
     )
 
 
-_TEXTS = {"films": films_text, "intake": intake_text, "chaos": chaos_text}
+def swap_text(document: Mapping[str, Any]) -> str:
+    """The figures of the swap benchmark as Markdown."""
+    figures, seen, machine = document["figures"], document["measurements"], document["machine"]
+    published = [step for step in seen["steps"] if step["step"] == "publish"]
+    broken = sum(1 for step in published if step["refused"])
+    promotes = sum(1 for step in seen["steps"] if step["step"] == "promote")
+    quiet, light = seen["latency_ms"]["quiet at 70 %"]["shm"], seen["latency_ms"]["quiet at 40 %"]["shm"]
+    return (
+        f"In one run {len(published)} releases were published while films were read without a pause; {broken} of them, "
+        f"broken on purpose, were refused, and {promotes} were promoted and rolled back. Of "
+        f"{round(figures['requests']):,} requests, over shared memory and by plain Triton clients over HTTP and gRPC, "
+        f"**{round(figures['failed'])} failed, and {round(figures['unattributed'])} answers belong to no release**. At "
+        f"70 % of capacity the p99 around promotes and rollbacks is {figures['p99_swap_over_quiet']:.2f} times the "
+        f"quiet one ({quiet['p99_ms']:.0f} ms); at 40 % it is, while a release is loaded beside, "
+        f"{figures['p99_publish_over_quiet']:.2f} times the quiet one ({light['p99_ms']:.0f} ms). The server's memory "
+        f"afterwards is {figures['rss_after_over_before']:.2f} times that before. Load and server on the same "
+        f"{machine['cores']} cores of {machine['cpu']}. `wetread bench swap`.\n"
+    )
+
+
+_TEXTS = {"films": films_text, "intake": intake_text, "chaos": chaos_text, "swap": swap_text}
