@@ -129,6 +129,7 @@ class TestWhatTheOperatorIsTold:
             ('[http]\nhost = "0.0.0.0"', "6: http.host 0.0.0.0 is open to the network without TLS; add [http.tls]"),
             ("[http]\nport = 11112", "6: port 11112 is the DICOM door's too"),
             ('[triton]\nurl = "127.0.0.1:8000"', "6: triton.url: '127.0.0.1:8000' is no address"),
+            ('[triton]\nrollouts = "rollout"', "6: triton.rollouts: 'rollout' is not a rollout store: a folder from"),
             (
                 '[completeness]\nsingle_image_modalities = "DX"',
                 "6: completeness.single_image_modalities is the text 'DX', not a list; "

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from pynetdicom import AE
+from rollout_docs import roll
 from sqlalchemy import insert
 from wetread_client.cli import main
 from wetread_gateway.config.settings import (
@@ -289,6 +290,20 @@ class TestNetwork:
         ((fine, said),) = found(network.checks(settings), "triton")
         assert fine is False
         assert "start it (`wetread serve`)" in said
+
+    def test_rollouts_are_looked_for_where_the_settings_say(self, settings, tmp_path):
+        assert not found(network.checks(settings), "rollouts")
+        folder = tmp_path / "rollout"
+        triton = replace(settings.triton, rollouts=str(folder))
+        where = replace(settings, triton=triton, rule=(Rule("r", "chest_xray"),))
+        ((fine, said),) = found(network.checks(where), "rollouts")
+        assert (fine, "none of chest_xray" in said) == (None, True)
+        roll(folder)
+        assert found(network.checks(where), "rollouts") == [(True, f"{folder} can be read")]
+        away = replace(where, triton=replace(where.triton, rollouts="etcd://127.0.0.1:1/wetread"))
+        ((fine, said),) = found(network.checks(away), "rollouts")
+        assert fine is False
+        assert "correct triton.rollouts" in said
 
 
 class TestWork:

@@ -1,8 +1,10 @@
 """What leaves the spool and the tables, and when."""
 
 import pytest
+from rollout_docs import roll
 from triage_site import Site, instance
-from wetread_gateway.state.tables import DELIVERIES, EVENTS, OBJECTS, STUDIES, WORKS
+from wetread_gateway.config.settings import Triton
+from wetread_gateway.state.tables import DELIVERIES, EVENTS, OBJECTS, SHADOW_READINGS, STUDIES, STUDY_ARMS, WORKS
 from wetread_gateway.triage.pixels import digest
 from wetread_gateway.triage.retention import Janitor
 
@@ -107,6 +109,28 @@ def test_rows_and_timeline_go_when_the_window_for_duplicates_is_over(site, janit
     assert not site.instances()
     assert not site.works()
     assert not site.rows(EVENTS)
+
+
+def test_arms_and_shadow_readings_go_with_their_study(tmp_path):
+    site = Site(tmp_path)
+    roll(tmp_path / "rollout", candidate=4, shadow=True)
+    site.context.live.change(triton=Triton(rollouts=str(tmp_path / "rollout")))
+    janitor = Janitor(site.context, lambda: site.now)
+    site.arrive(instance())
+    site.settle()
+    row = {"work_id": 1, "pipeline": "chest_xray", "stable_release": 3, "release": 4, "flips": 0, "findings": 1}
+    with site.context.store.write() as connection:
+        connection.execute(SHADOW_READINGS.insert().values(**row, document={}, read_at=site.now))
+    finish(site)
+    for days in (2, 91):
+        assert len(site.rows(STUDY_ARMS)) == len(site.rows(SHADOW_READINGS)) == 1
+        site.now += days * DAY
+        janitor.purge()
+    assert not site.rows(STUDY_ARMS)
+    assert not site.rows(SHADOW_READINGS)
+    site.context.stop.set()
+    janitor.close()
+    site.close()
 
 
 def test_a_crash_while_purging_is_made_good_when_the_file_is_seen_again(site, janitor):
