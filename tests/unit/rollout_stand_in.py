@@ -62,6 +62,9 @@ class MemoryRollouts:
     def reports(self, pipeline):
         return tuple(report for (name, _), report in list(self._reports.items()) if name == pipeline)
 
+    def all_reports(self):
+        return tuple(self._reports.values())
+
     def forget(self, report):
         with self._change:
             self._reports.pop((report.pipeline, report.agent), None)

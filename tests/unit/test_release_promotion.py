@@ -9,7 +9,7 @@ import pytest
 from rollout_stand_in import MemoryRollouts, StandInAgent
 from wetread_client.rollout import Actor, AgentState, Conflict, Gate, RolloutError, steps
 from wetread_release.errors import Absent, ServeFailed
-from wetread_release.follow import LIVE_S, Follower, live
+from wetread_release.follow import LIVE_S, Follower, live, serves_candidate
 from wetread_release.promotion import Patience, promote, rollback, take_back, withdraw
 from wetread_release.release_site import Site
 
@@ -229,6 +229,17 @@ class TestFollow:
         store.report(replace(agent.last, candidate=0, agent="liar"))
         outcome = Follower(store, store.read(PIPELINE), 0).wait()
         assert "liar: settled: it serves 1 and none, not 1 and candidate 2" in outcome.reasons
+
+    def test_an_agent_that_has_said_nothing_of_a_new_pipeline_yet_is_waited_for(self, store, agents):
+        agent = agents()
+        new = steps.offer(steps.begin("new"), 1, Gate.PASSED, ACTOR)
+        store.write(new)
+        outcome = Follower(store, new, 0, judge=serves_candidate).wait()
+        assert [(each.agent, each.candidate) for each in outcome.waiting] == [("server-1", 0)]
+        store.report(replace(agent.last, pipeline="new", revision=1, stable=0, candidate=1))
+        outcome = Follower(store, new, 0, judge=serves_candidate).wait()
+        assert [each.agent for each in outcome.settled] == ["server-1"]
+        assert not outcome.waiting
 
     def test_an_agent_that_ends_meanwhile_is_not_waited_for(self, store):
         agent = StandInAgent(store, PIPELINE, silent=True)

@@ -14,6 +14,7 @@ from wetread_release.agent.record import PipelineRecord, Record
 from wetread_release.agent.served import ServedCopy, served_versions, write_text
 from wetread_release.agent.source import Source
 from wetread_release.agent.start import Start
+from wetread_release.agent.swap import Swap
 from wetread_release.assemble import assemble
 from wetread_release.checkout import shipped_pipeline
 from wetread_release.errors import ServeFailed
@@ -186,3 +187,40 @@ def test_every_served_version_has_a_canary_of_its_own():
         "7": "/v2/models/m/versions/7/infer",
     }
     assert list(Canary.of_versions("m", {**config, "version_policy": {"latest": {}}})) == [""]
+
+
+class LoadsAllBut:
+    """Stands in for the calls to a server: loads what it is told, but for one model; keeps what it loaded."""
+
+    def __init__(self, served, broken):
+        self.served, self.broken, self.loaded = served, broken, {}
+
+    def load(self, model):
+        text = self.served.config_text(model)
+        if model == self.broken and served_versions(text) - {2}:
+            raise ServeFailed(f"{model} does not load")
+        self.loaded[model] = served_versions(text)
+
+    def unload(self, model):
+        self.loaded.pop(model, None)
+
+    def is_ready(self, model, version):
+        return version in self.loaded.get(model, ())
+
+
+def test_a_load_that_fails_leaves_every_configuration_as_it_was(shelf):
+    shelf.start().prepare()
+    other = shelf.tiny.draft(3.0)
+    (other / "parts" / "preprocess" / "more").write_text("another version of the preprocessing, too")
+    shelf.put(other, shelf.rollouts.read(PIPELINE), 3)
+    manifest = shelf.source.manifest(PIPELINE, 3)
+    shelf.source.install(manifest, "cpu", shelf.served)
+    before = {model: shelf.served.config_text(model) for model in shelf.served.model_names()}
+    control = LoadsAllBut(shelf.served, broken=CLASSIFIER)
+    for model in before:
+        control.load(model)
+    swap = Swap(shelf.served, control, "cpu", lambda _: None)
+    with pytest.raises(ServeFailed, match="does not load"):
+        swap.load_beside(manifest)
+    assert {model: shelf.served.config_text(model) for model in before} == before
+    assert control.loaded == {model: served_versions(text) for model, text in before.items()}

@@ -245,6 +245,13 @@ class TestReports:
             store.forget(report(revision=9))
         assert store.reports(PIPELINE) == ()
 
+    def test_those_of_all_pipelines_are_given_together_also_where_nobody_has_published_yet(self, store):
+        store.write(adopted())
+        other = replace(report("ward-8"), pipeline="another")
+        store.report(report())
+        store.report(other)
+        assert sorted(store.all_reports(), key=lambda each: each.agent) == [report(), other]
+
     def test_reports_alone_are_no_rollout(self, store):
         store.report(report())
         assert store.pipelines() == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -124,6 +124,8 @@ class Follower:
     def _look(self) -> Outcome:
         judged: dict[Verdict, list[AgentReport]] = {verdict: [] for verdict in Verdict}
         reports = live(self.store.reports(self.rollout.pipeline))
+        if self.judge is serves_candidate:
+            reports = (*reports, *self._yet_unheard(reports))
         for report in reports:
             judged[self.judge(report, self.rollout)].append(report)
         there = {report.agent for report in reports}
@@ -136,6 +138,15 @@ class Follower:
             waiting=tuple(judged[Verdict.WAITING]),
             silent=tuple(sorted(self._seen - there)),
             overtaken_by=now if now is not None and now.revision > self.rollout.revision else None,
+        )
+
+    def _yet_unheard(self, heard: Iterable[AgentReport]) -> Iterable[AgentReport]:
+        """Give a report without a word for each agent that lives and has said nothing of this pipeline: it is new."""
+        known = {report.agent for report in heard}
+        others = {report.agent: report for report in live(self.store.all_reports()) if report.agent not in known}
+        return tuple(
+            replace(each, pipeline=self.rollout.pipeline, revision=0, stable=0, candidate=0, message="")
+            for each in others.values()
         )
 
     def _is_over(self, outcome: Outcome) -> bool:

@@ -128,8 +128,17 @@ class EtcdStore:
 
     def reports(self, pipeline: str) -> tuple[AgentReport, ...]:
         """Give the last report of every agent, also of those that ended long ago."""
+        return self._reports(f"{self._root}{_checked(pipeline)}/agents/")
+
+    def all_reports(self) -> tuple[AgentReport, ...]:
+        """Give the reports of all pipelines."""
+        return self._reports(self._root)
+
+    def _reports(self, prefix: str) -> tuple[AgentReport, ...]:
         found = []
-        for key, value in self._range(span(f"{self._root}{_checked(pipeline)}/agents/")):
+        for key, value in self._range(span(prefix)):
+            if "/agents/" not in key.removeprefix(self._root):
+                continue
             try:
                 found.append(AgentReport.parse(value))
             except RolloutError as error:

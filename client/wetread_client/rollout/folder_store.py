@@ -141,6 +141,10 @@ class FolderStore:
                     raise RolloutError(f"{path}: {error}") from error
         return tuple(found)
 
+    def all_reports(self) -> tuple[AgentReport, ...]:
+        """Give the reports of all pipelines."""
+        return tuple(report for name in self._names() for report in self.reports(name))
+
     def forget(self, report: AgentReport) -> None:
         """Remove an agent's report: it ended in order."""
         with self._usable():

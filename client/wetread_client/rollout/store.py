@@ -132,6 +132,10 @@ class RolloutStore(Protocol):
         """Give the last report of every agent, also of those that ended long ago."""
         ...
 
+    def all_reports(self) -> tuple[AgentReport, ...]:
+        """Give the reports of all pipelines: who knows none of a new one yet is known by the others."""
+        ...
+
     def forget(self, report: AgentReport) -> None:
         """Remove an agent's report: it ended in order."""
         ...

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from wetread_release.agent.memory import check_memory
 from wetread_release.agent.served import served_versions
-from wetread_release.errors import ServeFailed
+from wetread_release.errors import BadModel, ServeFailed
+from wetread_release.tensorrt.plan_config import refuse_wrong_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -45,6 +46,11 @@ class Swap:
         new = [part for part in parts if not self._is_loaded(part)]
         if not new:
             return False
+        for part in new:
+            try:
+                refuse_wrong_plan(part.config, self._served.models / part.model / str(part.version))
+            except BadModel as error:
+                raise ServeFailed(f"{part.model} version {part.version}: {error}") from error
         check_memory(new, self._served.models)
         for part in new:
             self._compile(part)
