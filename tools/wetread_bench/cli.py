@@ -11,6 +11,7 @@ from wetread_embedded.config import find_checkout
 
 from wetread_bench.chaos_command import chaos
 from wetread_bench.encode import SYNTAXES
+from wetread_bench.engines_command import engines
 from wetread_bench.films import FilmPlan, bench_films
 from wetread_bench.intake_command import intake
 from wetread_bench.publish import NotPublishable
@@ -75,6 +76,7 @@ def publish(
         raise typer.Exit(1) from error
 
 
+app.command("engines")(engines)
 app.command("soak")(soak)
 app.command("chaos")(chaos)
 app.command("intake")(intake)

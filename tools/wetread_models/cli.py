@@ -97,9 +97,17 @@ def evaluate(
     card: Annotated[
         Path, typer.Option(help="Folder with pipeline.json and novelty.npz: threshold, temperature, novelty.")
     ] = _REPOSITORY / POSTPROCESS / "1",
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Another model.onnx: print flips and the difference of the AUCs.", show_default=False),
+    ] = None,
+    test_split: Annotated[
+        int | None,
+        typer.Option(help="Only the patients that a training with this --seed kept for its test.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Read a folder of labelled films and print AUC with its interval, sensitivity and specificity.
+    """Read a folder of labelled films and print AUC with its interval, sensitivity, specificity and calibration.
 
     Any classifier will do that has the outputs LOGITS, ACTIVATION and FEATURES. Needs no torch.
     """
@@ -117,6 +125,8 @@ def evaluate(
                 path,
                 rules,
                 lambda done, total: progress.update(task, completed=done, total=total),
+                reference=reference,
+                test_split=test_split,
             )
     except DataError as error:
         _fail(str(error))
@@ -190,6 +200,17 @@ def _table(result: Evaluation) -> Table:
     table.add_row("specificity", f"{result.rates.specificity:.4f} ({result.rates.negatives} films)")
     table.add_row("threshold, temperature", f"{result.threshold:.4f}, {result.temperature:.4f}")
     table.add_row("share with NOVELTY above 1", f"{result.novel:.1%}")
+    table.add_row(
+        "calibration error, Brier score", f"{result.calibration.expected:.4f}, {result.calibration.brier:.4f}"
+    )
+    if (compared := result.compared) is not None:
+        table.add_section()
+        table.add_row(
+            "decided otherwise than by the reference", f"{len(compared.flips)} films, {compared.flip_share:.2%}"
+        )
+        table.add_row("mean |change of probability|", f"{compared.mean_change:.4f}")
+        difference = compared.auc_difference
+        table.add_row("AUC less the reference's", f"{difference.difference} (p = {difference.p:.3f})")
     return table
 
 
