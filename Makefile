@@ -45,6 +45,8 @@ setup-tensorrt: $(VENV)/.tensorrt ## NVIDIA's ONNX parser and engine compiler fo
 
 $(VENV)/.tensorrt: $(VENV)/.ready requirements/tensorrt.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/tensorrt.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+	  --target build/tensorrt-stubs tensorrt-stubs==10.13.0.35.1 # beside the environment: a folder tensorrt would shadow
 	@touch $@
 
 .PHONY: setup-system
