@@ -17,6 +17,7 @@ from wetread_client.rollout import Gate, open_store
 from wetread_release import promotion, publishing
 from wetread_release.cli import app
 from wetread_release.draft import Draft, content_digest
+from wetread_release.errors import RegistryAway
 from wetread_release.registries import open_registry, verified
 
 TARGET, DEVICE = "cpu", "cpu-test"
@@ -343,6 +344,19 @@ class TestList:
         monkeypatch.chdir(TinySite(tmp_path / "site").root)
         (view,) = json.loads(Desk(tmp_path / "state").call("list", "--json").stdout)["pipelines"]
         assert (view["pipeline"], view["rollout"], view["releases"][0]["release"]) == (TINY, None, 1)
+
+    def test_shows_arms_and_servers_while_the_registry_is_away(self, desk, draft, monkeypatch):
+        desk.agent()
+        desk.call("publish", draft)
+
+        def away(*args):
+            raise RegistryAway("the registry is away")
+
+        for method in ("pipelines", "releases", "manifest"):
+            monkeypatch.setattr(type(desk.registry), method, away)
+        shown = desk.call("list", PIPELINE).stdout
+        for text in ("candidate", "server-1", "the registry is away"):
+            assert text in shown
 
     def test_of_an_unknown_pipeline_fails(self, desk):
         assert "there is no pipeline nowhere here" in desk.call("list", "nowhere", code=1).stderr

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wetread_client.rollout import AgentState
 
 from wetread_release.checkout import SHIPPED_RELEASE, shipped
-from wetread_release.errors import BadDraft, ReleaseError, Untrusted
+from wetread_release.errors import BadDraft, RegistryAway, ReleaseError, Untrusted
 from wetread_release.follow import live
 from wetread_release.registry import MANIFEST
 from wetread_release.signing import verify
@@ -69,7 +70,9 @@ class PipelineView:
 def overview(site: Site, pipeline: str | None = None) -> tuple[PipelineView, ...]:
     """Give every pipeline that has a release, a rollout or a place in the checkout; only `pipeline` where told."""
     ships = [each.draft.pipeline for each in shipped(site.checkout)] if site.checkout else []
-    names = {*site.rollouts.pipelines(), *site.registry.pipelines(), *ships}
+    names = {*site.rollouts.pipelines(), *ships}
+    with suppress(RegistryAway):  # each view tells it
+        names |= set(site.registry.pipelines())
     chosen = sorted(names if pipeline is None else names & {pipeline})
     return tuple(_view(site, name, name in ships) for name in chosen)
 
@@ -77,10 +80,16 @@ def overview(site: Site, pipeline: str | None = None) -> tuple[PipelineView, ...
 def _view(site: Site, pipeline: str, ships: bool) -> PipelineView:
     rollout = site.rollouts.read(pipeline)
     agents = live(site.rollouts.reports(pipeline))
-    rows = [_row(site, pipeline, release, rollout) for release in site.registry.releases(pipeline)]
+    problems = _problems(rollout, agents)
+    try:
+        releases = site.registry.releases(pipeline)
+    except RegistryAway as error:  # who is read by what must be seen all the same
+        releases = tuple(sorted(rollout.wanted)) if rollout is not None else ()
+        problems = (str(error), *problems)
+    rows = [_row(site, pipeline, release, rollout) for release in releases]
     if rollout is None and ships and not rows:
         rows = [ReleaseRow(SHIPPED_RELEASE, ("stable",), by="the checkout", reason="as it is shipped")]
-    return PipelineView(pipeline, rollout, tuple(rows), agents, _problems(rollout, agents))
+    return PipelineView(pipeline, rollout, tuple(rows), agents, problems)
 
 
 def _row(site: Site, pipeline: str, release: int, rollout: Rollout | None) -> ReleaseRow:

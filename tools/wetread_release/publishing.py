@@ -81,7 +81,7 @@ def publish(folder: Path, site: Site, actor: Actor, patience: Patience, *, force
     with site.rollouts.writer(pipeline, WRITER_WAIT_S):
         ensure_key(site.keys)
         before = site.rollouts.read(pipeline) or _adopt_shipped(site, pipeline, actor)
-        gate, forced = _gate(submission, live_targets(site, pipeline), force)
+        gate, forced = _gate(submission, live_targets(site), force)
         offered = _offer(submission, site, before, gate, forced, actor)
     outcome = patience.follow(site.rollouts, offered, serves_candidate)
     check_not_overtaken(outcome)
@@ -95,9 +95,9 @@ def publish(folder: Path, site: Site, actor: Actor, patience: Patience, *, force
     return outcome
 
 
-def live_targets(site: Site, pipeline: str) -> frozenset[str]:
-    """Give what kinds of engine the running servers take."""
-    return frozenset(report.target for report in live(site.rollouts.reports(pipeline)))
+def live_targets(site: Site) -> frozenset[str]:
+    """Give what kinds of engine the running servers take; each serves all pipelines, a new one, too."""
+    return frozenset(report.target for report in live(site.rollouts.all_reports()))
 
 
 def check_gate(records: Iterable[GateSummary], targets: Iterable[str]) -> str:
