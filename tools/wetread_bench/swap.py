@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -166,6 +167,7 @@ class _Run:
 
 def bench_swap(checkout: Path, output: Path, plan: SwapPlan, command: str, tell: Tell) -> SwapResult:
     """Run it; the site, its drafts and the served copy are in a temporary folder and go with it."""
+    load_before = round(os.getloadavg()[0], 2)
     inputs = prepare(output / "inputs", checkout, plan.films)
     with tempfile.TemporaryDirectory(prefix="wetread-swap-") as name:
         folder = Path(name)
@@ -185,7 +187,8 @@ def bench_swap(checkout: Path, output: Path, plan: SwapPlan, command: str, tell:
             run.go(prepared)
             requests = [Request.of(row) for row in generators.end()]
             heals = [str(heal) for heal in server.heals]
-    return _result(checkout, plan, command, run, requests, inputs, capacity, heals)
+    around = {"capacity_per_s": capacity, "load_average_before": load_before}
+    return _result(checkout, plan, command, run, requests, inputs, around, heals)
 
 
 def _result(
@@ -195,7 +198,7 @@ def _result(
     run: _Run,
     requests: list[Request],
     inputs: FilmInputs,
-    capacity: dict[str, float],
+    around: dict[str, object],
     heals: list[str],
 ) -> SwapResult:
     trail = run.trail
@@ -215,7 +218,7 @@ def _result(
         inputs={"films": inputs.source, "count": inputs.count, "mean_bytes": inputs.mean_bytes["raw"]},
         settings=asdict(plan),
         measurements={
-            "capacity_per_s": capacity,
+            **around,
             "latency_ms": latency,
             "steps": trail.steps,
             "memory_mib": trail.memory,
