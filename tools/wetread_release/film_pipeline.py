@@ -15,6 +15,7 @@ from wetread_release.wiring import ROLES, StepWires, Wiring, base_name
 
 MAX_BATCH = 8
 ONE_THREAD = (("intra_op_thread_count", "1"), ("inter_op_thread_count", "1"))
+ONE_FILM = Warmup("one_film")
 FILM_REGION = ("film_region", "true")
 """The request parameter is understood: a client on the same machine need not send the film's bytes."""
 
@@ -35,7 +36,7 @@ class FilmSpec:
     """FP32 [F], for novelty. None: the pipeline has no NOVELTY."""
     parameters: tuple[tuple[str, str], ...] = ONE_THREAD
     """Of the classifier's backend."""
-    warmup: Warmup | None = Warmup("one_film")
+    warmup: Warmup | None = ONE_FILM
     """A version that cannot run is not loaded; costs one run a load."""
 
 
