@@ -4,6 +4,7 @@ The job: {"config": Triton's JSON, "models": [path, ...], "engines": ["openvino"
 The answer, one JSON list on stdout: {"model", "engine", "batch", "ms": [milliseconds of a run]} or {..., "error"}.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -32,30 +33,25 @@ def measure(
     spec: ModelSpec, models: Sequence[Path], engines: Sequence[str], batches: Sequence[int], repeats: int
 ) -> list[dict[str, object]]:
     """Time every model on every engine, one run of each in turn, after one that warms up."""
-    answers: list[dict[str, object]] = []
-    loaded: list[tuple[Timed, Engine, Mapping[str, Array]]] = []
-    for model in models:
-        for name in engines:
-            for batch in batches:
-                wanted = replace(spec, engine=name, max_batch_size=max(spec.max_batch_size, batch))
-                try:
-                    engine = load_engine(model, wanted)
-                    loaded.append((Timed(str(model), name, batch), engine, _inputs(engine, batch)))
-                    _run(engine, loaded[-1][2], spec)
-                except EngineError as error:
-                    told = str(error).splitlines()[0]
-                    answers.append({"model": str(model), "engine": name, "batch": batch, "error": told})
-                    loaded = [
-                        each
-                        for each in loaded
-                        if (each[0].model, each[0].engine, each[0].batch) != (str(model), name, batch)
-                    ]
+    failed: list[dict[str, object]] = []
+    ready: list[tuple[Timed, Engine, dict[str, Array]]] = []
+    for model, name, batch in itertools.product(models, engines, batches):
+        wanted = replace(spec, engine=name, max_batch_size=max(spec.max_batch_size, batch))
+        try:
+            engine = load_engine(model, wanted)
+            inputs = _inputs(engine, batch)
+            _run(engine, inputs, spec)
+        except EngineError as error:
+            told = str(error).splitlines()[0]
+            failed.append({"model": str(model), "engine": name, "batch": batch, "error": told})
+        else:
+            ready.append((Timed(str(model), name, batch), engine, inputs))
     for _ in range(repeats):
-        for timed, engine, inputs in loaded:
+        for timed, engine, inputs in ready:
             started = time.perf_counter()
             _run(engine, inputs, spec)
             timed.ms.append(round((time.perf_counter() - started) * 1e3, 4))
-    return answers + [vars(timed) for timed, _, _ in loaded]
+    return failed + [vars(timed) for timed, _, _ in ready]
 
 
 def _inputs(engine: Engine, batch: int) -> dict[str, Array]:
