@@ -16,8 +16,6 @@ from wetread_bench.worker import obey
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Read = "Callable[[bytes], tuple[int, float]]"
-"""A film's bytes in; the release that answered and the first finding's probability out."""
 Row = tuple[float, float, str, int, int, float, str]
 """Intended and ended (monotonic seconds), way, film, release, probability, error."""
 _PAUSE_S = 0.05
