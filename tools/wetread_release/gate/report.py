@@ -109,7 +109,10 @@ def _page(outcome: Outcome, pictures: dict[str, FlipPictures]) -> Iterator[str]:
         ("side", "one film p50 ms", "p99 ms", "films/s", "rows", "network, full batch, ms", "memory MiB"),
         ((name, *_cost(cost)) for name, cost in outcome.costs.items()),
     )
-    yield f"<h2>Flipped films: {len({flip.film for flip in outcome.judged.flips})}</h2>"
+    flipped = len({flip.film for flip in outcome.judged.flips})
+    yield f"<h2>Flipped films: {flipped}</h2>"
+    if flipped > SHOWN:
+        yield f"<p>The first {SHOWN} are shown; all are listed.</p>"
     yield from (_flip(flip, pictures.get(flip.film)) for flip in outcome.judged.flips)
     yield f"<p>{'' if outcome.judged.flips else 'None.'}</p></html>"
 
@@ -140,8 +143,12 @@ def _difference(each: FindingFigures) -> str:
     assert each.difference is not None
     return (
         f"{each.label}: AUC of the draft less the reference's {each.difference.difference} (patients drawn with "
-        f"replacement, p = {each.difference.p:.3f}; DeLong p = {each.delong_p:.3f})"
+        f"replacement, p = {_p(each.difference.p)}; DeLong's p = {_p(each.delong_p)})"
     )
+
+
+def _p(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3f}" if value >= 0.001 else "below 0.001"
 
 
 def _cost(cost: Cost) -> tuple[str, ...]:
