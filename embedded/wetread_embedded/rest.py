@@ -13,6 +13,8 @@ class Rest:
 
     host: str
     port: int
+    grpc_port: int = 0
+    """Where the same server speaks gRPC, 0: not known. A load over HTTP holds up all requests of an HTTP thread."""
 
     def call(
         self,

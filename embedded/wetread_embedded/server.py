@@ -72,7 +72,7 @@ class EmbeddedTriton:
     @property
     def rest(self) -> Rest:
         """The calls that load models and ask for readiness."""
-        return Rest(self._reachable_host, self.ports[0])
+        return Rest(self._reachable_host, self.ports[0], self.ports[1])
 
     @property
     def watched_pids(self) -> list[int]:

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 CHECKOUT = Path(__file__).parents[2]
 sys.path.append(str(CHECKOUT / "embedded" / "backends" / "onnxruntime"))  # Triton puts it on the path, here we do
 
-from wetread_onnx import EngineError, InvalidInput, ModelSpec, execute, load_engine, load_gently  # noqa: E402
+from wetread_onnx import EngineError, InvalidInput, ModelSpec, execute, load_engine, load_gently, warm_up  # noqa: E402
 from wetread_onnx.compiled import KEPT, compiled_folder  # noqa: E402
 from wetread_onnx.gentle import LOWEST, MARK  # noqa: E402
 from wetread_onnx.openvino_engine import RUN_ROWS, parts  # noqa: E402
@@ -272,3 +272,36 @@ def test_a_marked_versions_error_reaches_the_caller(tmp_path):
     (tmp_path / MARK).touch()
     with pytest.raises(ZeroDivisionError):
         load_gently(tmp_path, lambda: 1 // 0)
+
+
+WARM = {"name": "w", "batch_size": 2, "inputs": {"X": {"data_type": "TYPE_FP32", "dims": ["3"], "random_data": True}}}
+
+
+def test_warm_ups_are_run_before_triton_runs_them_and_one_that_fails_is_a_load_that_fails(tmp_path):
+    class Counts:
+        inputs = outputs = ()
+
+        def __init__(self, broken=False):
+            self.broken, self.seen = broken, []
+
+        def run(self, inputs, outputs):
+            if self.broken:
+                raise EngineError("out of range")
+            self.seen.append(inputs["X"])
+            return dict.fromkeys(outputs, inputs["X"])
+
+    tensors = {"data_type": "TYPE_FP32", "dims": ["3"]}
+    config = {
+        "name": "m",
+        "max_batch_size": 8,
+        "input": [{"name": "X", **tensors}],
+        "output": [{"name": "Y", **tensors}],
+    }
+    engine = Counts()
+    warm_up(engine, json.dumps(config))
+    assert engine.seen == []
+    warm_up(engine, json.dumps(config | {"model_warmup": [WARM]}))
+    assert [array.shape for array in engine.seen] == [(2, 3)]
+    assert engine.seen[0].any()
+    with pytest.raises(EngineError, match="warm-up w: out of range"):
+        warm_up(Counts(broken=True), json.dumps(config | {"model_warmup": [WARM]}))

@@ -19,6 +19,9 @@ def agent(
     ],
     *,
     triton_url: Annotated[str, typer.Option(help="HTTP address of the Triton beside it.")] = "http://127.0.0.1:8000",
+    triton_grpc_port: Annotated[
+        int, typer.Option(help="Its gRPC port, over which it is told to load; 0: HTTP.")
+    ] = 8001,
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Make the served copy and end: an init step before Triton starts.")
     ] = False,
@@ -60,7 +63,9 @@ def agent(
                 config, store.resolve(), places, target=target or this_target(), device=this_device(), name=name
             )
 
-        sidecar = Sidecar(Rest(address.hostname, address.port or 8000), store.resolve(), attendant, load_timeout_s)
+        sidecar = Sidecar(
+            Rest(address.hostname, address.port or 8000, triton_grpc_port), store.resolve(), attendant, load_timeout_s
+        )
         if prepare:
             sidecar.prepare()
             say(f"{store} is ready for a server")

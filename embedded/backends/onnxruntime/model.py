@@ -6,7 +6,17 @@ import os
 from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
-from wetread_onnx import EngineError, InvalidInput, ModelSpec, Tensors, execute, load_engine, load_gently
+from wetread_onnx import (
+    Engine,
+    EngineError,
+    InvalidInput,
+    ModelSpec,
+    Tensors,
+    execute,
+    load_engine,
+    load_gently,
+    warm_up,
+)
 
 
 class TritonPythonModel:
@@ -18,7 +28,15 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         cache = os.environ.get("WETREAD_MODEL_CACHE")
         path = folder / self.spec.model_filename
-        self.engine = load_gently(folder, lambda: load_engine(path, self.spec, Path(cache) if cache else None))
+        cache_folder = Path(cache) if cache else None
+
+        def load() -> Engine:
+            engine = load_engine(path, self.spec, cache_folder)
+            # Triton 2.51 may crash, with all models, when a warm-up of its own fails; a load that fails is harmless.
+            warm_up(engine, args["model_config"])
+            return engine
+
+        self.engine = load_gently(folder, load)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer all requests with one run where their shapes allow it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from wetread_client.rollout import AgentReport, AgentState, Arm, Rollout, Rollou
 from wetread_release.errors import FellBack, ReleaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from wetread_client.rollout import RolloutStore
 
@@ -115,8 +116,8 @@ class Agent:
         now = time.monotonic()
         if rollout.revision != seen.revision or now >= seen.again_at:
             seen.revision, seen.again_at, seen.drop_at = rollout.revision, float("inf"), float("inf")
-            self._report(rollout, AgentState.WORKING)
-            self._carry_out(rollout, seen)
+            with self._heard_working(rollout):
+                self._carry_out(rollout, seen)
             self._report(rollout, seen.state)
         elif now >= seen.drop_at:
             seen.drop_at = float("inf")
@@ -124,6 +125,25 @@ class Agent:
             self._report(rollout, seen.state)
         elif now - seen.reported_at >= self.settings.heartbeat_s:
             self._report(rollout, seen.state)
+
+    @contextmanager
+    def _heard_working(self, rollout: Rollout) -> Iterator[None]:
+        """Report meanwhile, from a thread of its own, that work is under way: a load may take minutes."""
+        over = threading.Event()
+
+        def report() -> None:
+            while not over.wait(self.settings.heartbeat_s):
+                with suppress(StoreAway):
+                    self._report(rollout, AgentState.WORKING)
+
+        self._report(rollout, AgentState.WORKING)
+        thread = threading.Thread(target=report, name="release-agent-heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def _greet(self, pipeline: str) -> None:
         """Tell of a pipeline that nobody has published yet: whoever does then waits for this agent."""

@@ -91,18 +91,18 @@ class Attendant:
     def start(self, rest: Rest) -> None:
         """Begin to heal and to follow."""
         config = self._config
+        control = Control(rest, config.startup_timeout_s)
         if config.heal:
             self._healer = Healer(
                 rest,
                 self._served,
                 self._prefix,
                 canary_interval_s=config.canary_interval_s,
-                load_timeout_s=config.startup_timeout_s,
+                load=control.load,
                 lock=self._lock,
                 on_heal=config.on_heal,
             )
             self._healer.start()
-        control = Control(rest, config.startup_timeout_s)
         compile_idle = IdleCompiler(self._served.models, self._cache) if self._cache else lambda _: None
         swap = Swap(self._served, control, self._target, compile_idle)
         url = f"http://{rest.host}:{rest.port}"

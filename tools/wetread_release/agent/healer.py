@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wetread_embedded.stubs import Stub
 
     from wetread_release.agent.served import ServedCopy
+from wetread_release.errors import ServeFailed
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class _Report:
 class Healer:
     """Watches every stub by its process id, and every version by a canary inference; one heal at a time.
 
+    `load`: loads a model, as `Control` does.
     `prefix`: what the names of the server's shared memory begin with; empty where its processes cannot be seen, so
     that the canaries find all deaths.
     """
@@ -67,7 +69,7 @@ class Healer:
         prefix: str,
         *,
         canary_interval_s: float,
-        load_timeout_s: float,
+        load: Callable[[str], None],
         lock: threading.Lock | None = None,
         on_heal: Callable[[Heal], None] | None = None,
     ) -> None:
@@ -78,7 +80,7 @@ class Healer:
         self._served = served
         self._prefix = prefix
         self._canary_interval_s = canary_interval_s
-        self._load_timeout_s = load_timeout_s
+        self._load = load
         self._on_heal = on_heal
         self._selector = selectors.DefaultSelector()
         self._watched: dict[int, int] = {}  # process id -> pidfd
@@ -189,8 +191,8 @@ class Healer:
             for version in self._served.versions(patient.model):
                 if not patient.versions or version.name in patient.versions:
                     os.utime(version)  # a load without a change does nothing
-            self._rest.load(patient.model, timeout_s=self._load_timeout_s)
-        except (ServerCallFailed, OSError) as error:
+            self._load(patient.model)
+        except (ServeFailed, OSError) as error:
             return str(error)
         return "" if self._rest.is_ready(patient.model) else "it is not ready after the load"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 _BACKEND = Path(wetread_embedded.__file__).parents[1] / "backends" / "onnxruntime"
-_TIMEOUT_S = 300.0
+_TIMEOUT_S = 30.0  # on cores that are never idle it would take for ever
 
 
 class IdleCompiler:

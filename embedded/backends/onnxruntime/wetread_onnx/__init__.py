@@ -4,6 +4,7 @@ from wetread_onnx.batching import Tensors, execute
 from wetread_onnx.engines import Engine, EngineError, InvalidInput, load_engine
 from wetread_onnx.gentle import load_gently
 from wetread_onnx.spec import ModelSpec, TensorSpec
+from wetread_onnx.warm_up import warm_up
 
 __all__ = [
     "Engine",
@@ -15,4 +16,5 @@ __all__ = [
     "execute",
     "load_engine",
     "load_gently",
+    "warm_up",
 ]
