@@ -149,8 +149,8 @@ def quantise(
         Literal["percentile", "entropy", "minmax"], typer.Option(help="How a tensor's range is found.")
     ] = "percentile",
     float_share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the layers, the most sensitive ones, left in float.")
-    ] = 0.16,
+        float, typer.Option(min=0.0, max=1.0, help="Share of the network, where it is most sensitive, left in float.")
+    ] = 0.2,
 ) -> None:
     """Make an INT8 or FP16 file that ONNX Runtime, OpenVINO and TensorRT take, of a film classifier with input IMAGE.
 

@@ -49,8 +49,9 @@ class Int8Options:
     calibration: Calibration = "percentile"
     """How a tensor's range is found: percentile of its values, least information lost, or lowest and highest."""
     percentile: float = 99.999
-    float_share: float = 0.16
-    """Share of the layers, those that move the first output most, that stay in float."""
+    float_share: float = 0.2
+    """Share of the network, by what its layers read and write, that stays in float: where the first output gains most.
+    """
     keep_float: tuple[str, ...] = ()
     """Names of nodes that stay in float whatever they do."""
     correct_bias: bool = True
@@ -106,9 +107,10 @@ def int8(
     drawn = np.random.default_rng(options.seed).permutation(rows)[: options.probes]
     probes = {name: array[np.sort(drawn)] for name, array in feeds.items()}
     kept: list[str] = []
-    if count := round(options.float_share * len(chosen)):
+    if options.float_share > 0:
         errors = quantise_layers.sensitivity(quantised, model, chosen, probes, progress)
-        kept = sorted(chosen, key=lambda name: -errors[name])[:count]
+        moved = quantise_layers.traffic(model, chosen, probes)
+        kept = quantise_layers.choose_float(errors, moved, options.float_share)
         quantised = quantise_layers.restored(quantised, model, set(kept))
     if options.correct_bias:
         quantise_layers.correct_biases(quantised, model, probes, progress)

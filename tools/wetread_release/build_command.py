@@ -54,8 +54,8 @@ def build(
         Literal["percentile", "entropy", "minmax"], typer.Option(help="How a tensor's range is found.")
     ] = "percentile",
     float_share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the layers, the most sensitive ones, left in float.")
-    ] = 0.16,
+        float, typer.Option(min=0.0, max=1.0, help="Share of the network, where it is most sensitive, left in float.")
+    ] = 0.2,
     accelerators: Annotated[
         str,
         typer.Option(
