@@ -38,13 +38,15 @@ def test_a_kill_at_any_moment_leaves_a_state_that_serves_and_from_which_the_next
         serving.restart_after(before)
         try:
             for _ in range(KILLS):
-                kills[_kill_once(site, serving, load)] += 1
+                killed = _kill_once(site, serving, load)
                 _check_state(site, load)
+                kills[killed] += 1
+                LOG.info("%d: %s", kills.total(), killed)
         finally:
             serving.stop()
             ended = time.monotonic()
     serving.outages.append((ended - 10.0, float("inf")))
-    LOG.info("%d kills: %s; %d requests", sum(kills.values()), dict(kills), len(load.answers))
+    LOG.info("%d kills: %s; %d requests", kills.total(), dict(kills), len(load.answers))
     _check_answers(site, serving, load)
 
 
@@ -59,14 +61,23 @@ def _kill_once(site: Site, serving: Serving, load: Load) -> str:
         triton_alone = site.random.random() < 0.3
         killed_at = serving.kill(triton_alone=triton_alone)
         serving.restart_after(killed_at)
-        code, told = command.end()
-        assert code == 0, f"{words} did not outlive the server: {told}"
+        code, told = (
+            command.end()
+        )  # it waits for the server to come back, unless its agent could still say that it died
+        if code != 0:
+            assert "Connection refused" in told or "Undone" in told or "withdrawn" in told, told
+            _go_on(site, words)
         return f"{'tritonserver' if triton_alone else 'server'} in {words[0]}"
     command.kill()
     _check_answers_now(site, load)
+    _go_on(site, words)
+    return str(words[0])
+
+
+def _go_on(site: Site, words: tuple[object, ...]) -> None:
+    """Call the same command again: it needs nothing else."""
     code, told = Command(site.tiny, *words).end()
     assert code == 0, f"{words} did not go on: {told}"
-    return words[0]
 
 
 def _next_words(site: Site) -> tuple[object, ...]:
