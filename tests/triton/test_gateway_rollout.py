@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from second_release import APPROVED, CHECKOUT, publish_wider, release_command, rollout_command
 from sqlalchemy import select
 from tiny_repository import wait_for
 from typer.testing import CliRunner
 from wetread_client.rollout import open_store
-from wetread_client.rollout.command import app as rollout_app
 from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_gateway.cli import app as gateway_app
 from wetread_gateway.priority import Priority
 from wetread_gateway.state.tables import SHADOW_READINGS, WorkState
 from wetread_models.synthetic import FilmModel
-from wetread_release.checkout import shipped_pipeline
-from wetread_release.cli import app as release_app
 from wetread_release.golden import film_model
 from works import Works, configuration, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from wetread_gateway.reading.stored import StoredReading
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
-
-CHECKOUT = Path(__file__).parents[2]
-APPROVED = ("--approved-by", "a test", "--reason", "to see who is read by what")
 
 
 @dataclass(frozen=True)
@@ -49,11 +43,6 @@ class Site:
     def rollouts(self) -> str:
         return str(self.state / "rollout")
 
-    def command(self, app, *words: object) -> str:
-        result = CliRunner().invoke(app, [*map(str, words), "--state-dir", str(self.state)])
-        assert result.exit_code == 0, result.output
-        return result.output
-
     def candidate(self) -> int | None:
         rollout = open_store(self.rollouts).read("chest_xray")
         return None if rollout is None else rollout.candidate
@@ -62,19 +51,12 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Release 1, and release 2 as candidate: the same network, its probabilities spread wider."""
-    state, draft = tmp_path_factory.mktemp("state"), tmp_path_factory.mktemp("draft") / "chest_xray"
-    shipped_pipeline(CHECKOUT, "chest_xray").lay_out(draft)
-    document = draft / "parts" / "postprocess" / "pipeline.json"
-    content = json.loads(document.read_bytes())
-    for finding in content["findings"]:
-        finding["temperature"] *= 3.0
-    document.write_text(json.dumps(content))
+    state = tmp_path_factory.mktemp("state")
     model = FilmModel.load(film_model(CHECKOUT))
     films = tuple(model.dicom(n, "pneumonia" if n % 2 else "normal", 512, 512) for n in range(4))
     with EmbeddedTriton(ServerConfig.on_free_ports(root=CHECKOUT, store=state / "served", state=state)) as server:
-        made = Site(server, state, films)
-        made.command(release_app, "publish", draft, "--force", "its temperature is made up")
-        yield made
+        publish_wider(tmp_path_factory.mktemp("draft") / "chest_xray", state)
+        yield Site(server, state, films)
 
 
 @pytest.fixture
@@ -138,11 +120,11 @@ def test_each_arm_is_read_by_its_release_until_the_rollout_says_otherwise(site: 
         return reading.release, reading.arm
 
     with beside_the_store(works):
-        site.command(rollout_app, "set", "chest_xray", "--candidate", "30", *APPROVED)
+        rollout_command(site.state, "set", "chest_xray", "--candidate", "30", *APPROVED)
         assert wait_for(lambda: read_of("candidate") == (2, "candidate"))
         assert read_of("stable") == (1, "stable")
-        site.command(rollout_app, "abort", "chest_xray", "--reason", "all to stable")
+        rollout_command(site.state, "abort", "chest_xray", "--reason", "all to stable")
         assert wait_for(lambda: read_of("candidate") == (1, "stable"))
-        site.command(release_app, "promote", "chest_xray", *APPROVED)
+        release_command(site.state, "promote", "chest_xray", *APPROVED)
         assert wait_for(lambda: read_of("candidate") == (2, "stable"))
         assert read_of("stable") == (2, "stable")
