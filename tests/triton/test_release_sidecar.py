@@ -75,6 +75,7 @@ class Agent:
     def __init__(self, tiny: TinySite, triton: Triton) -> None:
         self.log = tiny.folder / "agent.log"
         command = [str(WETREAD), "release", "agent", "--store", str(triton.store.path), "--triton-url", triton.url]
+        command += ["--triton-grpc-port", str(triton.ports[1])]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [*command, "--state-dir", str(tiny.state), "--target", "cpu"], cwd=tiny.root, stdout=log, stderr=log
