@@ -303,7 +303,7 @@ class TestList:
         for text in (
             "candidate",
             "stable",
-            "probe_classifier:2",
+            "classifier:2",
             "passed on cpu-test",
             "auc 0.98",
             "sharper",

@@ -11,9 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from wetread_release.command_options import KeysFolder, RegistryUrl, RolloutsUrl, StateDir, fail, open_site, told
+from wetread_release.draft import ANY_TARGET
 
 if TYPE_CHECKING:
-    from wetread_release.listing import PipelineView, ReleaseRow
+    from wetread_release.listing import Pin, PipelineView, ReleaseRow
     from wetread_release.manifest import GateSummary
 
 _FIGURES = 4  # of a gate record in the table; --json has them all
@@ -47,8 +48,10 @@ def list_releases(
 
 def _shown(view: "PipelineView") -> Group:
     table = Table("release", "arm", "engine", "parts", "gate", "by", "when", "why", title=escape(_heading(view)))
+    for column in table.columns:
+        column.overflow = "fold"  # a version that is cut off is none
     for row in reversed(view.releases):
-        table.add_row(*(escape(cell) for cell in _cells(row)))
+        table.add_row(*(escape(cell) for cell in _cells(view.pipeline, row)))
     agents = Table("server", "stable", "candidate", "state", "device", "message")
     for report in view.agents:
         cells = (report.agent, str(report.stable or "-"), str(report.candidate or "-"), report.state.value)
@@ -80,6 +83,12 @@ def _cells(row: "ReleaseRow") -> tuple[str, ...]:
     when = datetime.fromtimestamp(row.at, UTC).strftime("%Y-%m-%d %H:%M") if row.at else ""
     engine = f"{row.engine} {row.precision}".strip()
     return (str(row.release), ", ".join(row.arms), engine, pins, gate, row.by, when, why)
+
+
+def _pin(pipeline: str, pin: "Pin") -> str:
+    """Name a part without its pipeline: `classifier:3`, `classifier_r7:1 (sm_90-trt11)`."""
+    name = pin.model.removeprefix(f"{pipeline}_")
+    return f"{name}:{pin.version}{'' if pin.target == ANY_TARGET else f' ({pin.target})'}"
 
 
 def _gate(summary: "GateSummary") -> str:
