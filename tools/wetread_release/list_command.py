@@ -72,10 +72,8 @@ def _heading(view: "PipelineView") -> str:
     )
 
 
-def _cells(row: "ReleaseRow") -> tuple[str, ...]:
-    pins = "\n".join(
-        f"{pin.model}:{pin.version}{'' if pin.target == 'any' else f' ({pin.target})'}" for pin in row.pins
-    )
+def _cells(pipeline: str, row: "ReleaseRow") -> tuple[str, ...]:
+    pins = "\n".join(_pin(pipeline, pin) for pin in row.pins)
     gate = "\n".join(_gate(summary) for summary in row.gate) or "none"
     if row.forced:
         gate = f"FORCED: {row.forced}\n{gate}"
