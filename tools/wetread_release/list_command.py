@@ -48,8 +48,7 @@ def list_releases(
 
 def _shown(view: "PipelineView") -> Group:
     table = Table("release", "arm", "engine", "parts", "gate", "by", "when", "why", title=escape(_heading(view)))
-    for column in table.columns:
-        column.overflow = "fold"  # a version that is cut off is none
+    table.columns[3].no_wrap = True  # a version that is cut off is none
     for row in reversed(view.releases):
         table.add_row(*(escape(cell) for cell in _cells(view.pipeline, row)))
     agents = Table("server", "stable", "candidate", "state", "device", "message")
