@@ -169,6 +169,17 @@ def test_without_labels_only_agreement_is_judged():
     assert "not labelled" in problems[0]
 
 
+def test_each_finding_is_judged_by_its_own_numbers_and_the_worst_one_counts():
+    labels, thresholds = ("ill", "well"), (0.5, 0.5)
+    told = tuple(Answer((p, 1 - p if n > 7 else p), (p >= 0.5, p < 0.5)) for n, p in enumerate(GOOD))
+    asked = Asked(labels, thresholds, told)
+    judged = judge(film_set(), asked, asked)
+    assert [each.label for each in judged.findings] == ["ill", "well"]
+    assert judged.findings[0].draft.auc.value == 1.0
+    assert judged.findings[1].draft.auc.value < 0.9
+    assert figures(judged, COST, COST)["auc"] == judged.findings[1].draft.auc.value
+
+
 def test_a_reference_that_reads_nothing_proves_nothing():
     broken = Asked((), (), (Answer(error="the stub died"),) * 40)
     assert any("nothing could be compared" in problem for problem in verdict(answers(GOOD), broken))

@@ -1,11 +1,12 @@
 """Golden films are the same each time and any film pipeline reads them; a device is named by what it computes with."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from wetread_client import Client
 from wetread_client.fake import FakeTransport, fake_answer
-from wetread_preprocess import FilmOptions, FilmPreprocessor
+from wetread_preprocess import FilmOptions, FilmPreprocessor, Recipe
 from wetread_release import device
 from wetread_release.errors import Absent, ServeFailed
 from wetread_release.golden import ask, draw_films, golden_films, golden_of, golden_seeds
@@ -29,6 +30,13 @@ def test_golden_films_are_read_by_the_shipped_recipe():
                 224,
                 224,
             )
+
+
+def test_golden_films_are_read_by_a_pipeline_of_another_modality():
+    recipe = Recipe.load(ROOT / "model_repository/chest_xray_preprocess/1")
+    with FilmPreprocessor(replace(recipe, modalities=frozenset({"MG"}))) as preprocessor:
+        for film in golden_films(ROOT):
+            preprocessor.read(film, FilmOptions(declared_film=True, any_body_part=True))
 
 
 def test_a_label_that_cannot_be_drawn_is_named():
