@@ -22,6 +22,7 @@ from wetread_gateway.reading.http_worklist import HttpWorklist
 from wetread_gateway.reading.store_worklist import StoreWorklist
 from wetread_gateway.reading.stored import Refusal, StoredReading
 from wetread_gateway.reading.worklist import Failure, FailureKind, Served
+from wetread_gateway.shadow_table import comparison
 from wetread_gateway.state.store import StateStore
 from wetread_gateway.state.tables import WORKS, WorkState
 from works import Works, configuration, serving
@@ -167,7 +168,20 @@ def test_a_refusal_is_a_result(stand):
     worklist.complete(lease, replace(READING, heatmap=None, refusal=Refusal("UnsupportedImage", "a hip")))
     assert works.row(work).state == WorkState.READ
     assert works.readings()[work].refusal == Refusal("UnsupportedImage", "a hip")
-    assert works.timeline(work) == ["chest_xray refuses it: UnsupportedImage: a hip"]
+    assert works.timeline(work) == ["chest_xray release 3 (stable) refuses it: UnsupportedImage: a hip"]
+
+
+def test_a_shadow_is_kept_once_and_compared(stand, tmp_path):
+    roll(tmp_path / "rollout", candidate=4, shadow=True)
+    worklist, works = stand
+    works.add()
+    [lease] = worklist.lease(1, "a")
+    assert lease.has_shadow
+    worklist.complete(lease, READING)
+    for _ in range(2):
+        worklist.shadow(lease, replace(READING, arm="candidate", release=4, heatmap=None))
+    [table] = comparison(works.context, "chest_xray")
+    assert [next(iter(column.cells)) for column in table.columns][:4] == ["release 3", "release 4", "1", "0 (0.0%)"]
 
 
 def test_what_is_completed_twice_has_one_reading(stand):

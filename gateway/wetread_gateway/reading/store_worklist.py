@@ -90,9 +90,10 @@ class StoreWorklist:
         """Write the reading, the work's state and its timeline in one transaction, and the audit before it is done."""
         refusal = reading.refusal
         detail = {"work": lease.work, "pipeline": reading.pipeline, "arm": reading.arm, "release": reading.release}
-        message = f"read by {reading.pipeline} release {reading.release} ({reading.arm})"
+        who = f"{reading.pipeline} release {reading.release or 'unknown'} ({reading.arm})"
+        message = f"read by {who}"
         if refusal is not None:
-            message = f"{reading.pipeline} refuses it: {refusal.code}: {refusal.reason}"
+            message = f"{who} refuses it: {refusal.code}: {refusal.reason}"
             detail["refused"] = refusal.code
         with self._context.store.write() as connection:
             _change(connection, lease, state=WorkState.READ, lease_until=0.0, not_before=0.0, reason="")
