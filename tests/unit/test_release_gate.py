@@ -176,7 +176,7 @@ def test_each_finding_is_judged_by_its_own_numbers_and_the_worst_one_counts():
     judged = judge(film_set(), asked, asked)
     assert [each.label for each in judged.findings] == ["ill", "well"]
     assert judged.findings[0].draft.auc.value == 1.0
-    assert judged.findings[1].draft.auc.value < 0.9
+    assert 0.5 < judged.findings[1].draft.auc.value < 0.95
     assert figures(judged, COST, COST)["auc"] == judged.findings[1].draft.auc.value
 
 
