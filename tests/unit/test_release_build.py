@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from small_network import small_network
 from tiny_release import FILM_MODEL, PIPELINE, TinySite
@@ -24,6 +25,7 @@ from wetread_release.building.timing import Choice, Timing
 from wetread_release.digest import file_digest, folder_digests
 from wetread_release.draft import Draft
 from wetread_release.errors import Absent, BadDraft, BadModel
+from wetread_release.gate.films import patient_hash
 from wetread_release.places import Places
 from wetread_release.release_site import Site
 from wetread_release.signing import ensure_key
@@ -102,7 +104,11 @@ def test_int8_is_repeatable_and_build_json_names_no_patient(site, network, films
     assert first.draft.precision == "int8"
     content = (first.folder / "build.json").read_text()
     assert ".dcm" not in content
-    assert len(data.patients) + data.films_without_patient > 0
+    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in films.iterdir()]
+    known = {patient_hash(header.PatientID) for header in headers}
+    assert known.issuperset(data.patients)
+    assert len(data.patients) == 16
+    assert data.films_without_patient == 0
     assert any("--accelerators openvino" in remark for remark in first.remarks)
 
 
