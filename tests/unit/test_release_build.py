@@ -18,6 +18,7 @@ from wetread_models.quantise import Int8Options
 from wetread_models.synthetic import FilmModel
 from wetread_release.assemble import assemble
 from wetread_release.building import make as making
+from wetread_release.building import timing
 from wetread_release.building.accelerators import accelerators
 from wetread_release.building.make import Wish, build
 from wetread_release.building.record import BuildRecord
@@ -30,6 +31,7 @@ from wetread_release.places import Places
 from wetread_release.release_site import Site
 from wetread_release.signing import ensure_key
 from wetread_release.tensorrt.builder import Plan, PlanKey
+from wetread_release.tensorrt.jobs import Options
 from wetread_release.tensorrt.plan import PlanHeader
 from wetread_release.tensorrt.profiles import AxisRange
 
@@ -253,6 +255,36 @@ def test_here_adds_a_plan_to_what_the_stable_release_runs(site, plan, tmp_path) 
     assert files["classifier/model.onnx"] == shipped[f"{PIPELINE}_classifier/1/model.onnx"]
     assert files["classifier-sm_90-trt11/model.plan"] == file_digest(plan.path)
     assert built.draft.part("classifier", "cpu").config.backend == "onnxruntime"
+
+
+def test_a_version_compatible_plan_is_asked_for_and_its_condition_told(
+    site, network, plan, tmp_path, monkeypatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(making, "build_plan", lambda spec, _cache: asked.append(spec) or plan)
+    wish = Wish(PIPELINE, network, engine="tensorrt", plan=Options(version_compatible=True, hardware_compatible=True))
+    built = made(site, tmp_path / "draft", wish)
+    (spec,) = asked
+    assert (spec.options, spec.batch) == (wish.plan, AxisRange(1, 8, 8))
+    assert any("version-compatible=true" in remark for remark in built.remarks)
+
+
+def test_the_card_says_what_was_built_once(site: Site, network: Path, unmeasured: None, tmp_path: Path) -> None:
+    site.checkout.joinpath("model_repository", f"{PIPELINE}_classifier", "CARD.md").write_text(
+        "# The card\n\nFigures.\n\n## This build\n\nAn older one.\n"
+    )
+    card = (made(site, tmp_path / "draft", Wish(PIPELINE, network, precision="fp16")).folder / "CARD.md").read_text()
+    assert card.startswith("# The card\n\nFigures.\n")
+    assert card.count("## This build") == 1
+    assert "FP16 for onnxruntime, built from release 1" in card
+    assert "older" not in card
+
+
+def test_without_the_embedded_engines_none_is_written_down(site, network, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(timing, "_BACKEND", tmp_path / "nowhere")
+    built = made(site, tmp_path / "draft", Wish(PIPELINE, network))
+    assert "engine" not in dict(built.draft.part("classifier").config.parameters)
+    assert any("none was measured" in remark for remark in built.remarks)
 
 
 def test_a_plan_that_triton_does_not_read_makes_no_draft(site, network, plan, tmp_path, monkeypatch) -> None:

@@ -70,6 +70,14 @@ def build(
             help="Add a TensorRT plan for this machine's kind of GPU to the stable release; without one: do nothing.",
         ),
     ] = False,
+    version_compatible: Annotated[
+        bool,
+        typer.Option("--version-compatible", help="A plan that later minor versions of its TensorRT run too."),
+    ] = False,
+    hardware_compatible: Annotated[
+        bool,
+        typer.Option("--hardware-compatible", help="A plan that other GPUs from Ampere on run too; slower."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
     out: Annotated[
         Path | None,
@@ -99,6 +107,7 @@ def build(
         from wetread_models.quantise import Int8Options  # noqa: PLC0415 - --help does without
 
         from wetread_release.building.make import Wish  # noqa: PLC0415
+        from wetread_release.tensorrt.jobs import Options  # noqa: PLC0415
 
         wish = Wish(
             pipeline=pipeline,
@@ -110,6 +119,7 @@ def build(
             train_split=train_split,
             accelerators=tuple(name.strip() for name in accelerators.split(",") if name.strip()),
             int8=Int8Options(calibration=method, float_share=float_share, seed=seed),
+            plan=Options(version_compatible, hardware_compatible),
             command=("wetread", *sys.argv[1:]),
         )
         if here and engine == "tensorrt" and not _has_gpu():

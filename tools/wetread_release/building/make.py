@@ -17,7 +17,7 @@ from wetread_release.building.calibration import FILMS, CalibrationData, read_ca
 from wetread_release.building.check import check_model
 from wetread_release.building.network_config import onnx_config, with_engine
 from wetread_release.building.parent import Parent, lay_out_parent
-from wetread_release.building.record import BuildRecord, tool_versions
+from wetread_release.building.record import BuildRecord, note_in_card, tool_versions
 from wetread_release.building.timing import Choice, choose
 from wetread_release.device import this_device, this_target
 from wetread_release.digest import file_digest
@@ -26,6 +26,7 @@ from wetread_release.errors import BadDraft, BadModel
 from wetread_release.new.onnx_file import inputs, load
 from wetread_release.tensorrt.builder import Plan, PlanSpec, build_plan, copy_plan
 from wetread_release.tensorrt.graph import read_model
+from wetread_release.tensorrt.jobs import Options as PlanOptions
 from wetread_release.tensorrt.plan_config import PLAN_FILE, plan_config
 from wetread_release.tensorrt.precision import Precision, precision_of
 from wetread_release.tensorrt.profiles import AxisRange
@@ -58,6 +59,7 @@ class Wish:
     """Calibrate with the training patients of this split alone; None: with all films of the folder."""
     accelerators: tuple[str, ...] = ()
     int8: Int8Options = field(default_factory=Int8Options)
+    plan: PlanOptions = field(default_factory=PlanOptions)
     command: tuple[str, ...] = ()
 
 
@@ -140,13 +142,14 @@ def _build(site: Site, wish: Wish, folder: Path, cache: Path, progress: Progress
         else:
             progress("compiling the plan", 0, 1)
             with seconds.of("compiling"):
-                plan = _plan(network.served, config, cache)
+                plan = _plan(network.served, config, wish.plan, cache)
             draft = _with_plan(wish, parent.draft, folder, DraftPart(part.role, config, part.role), given, plan, target)
         record = _record(wish, parent, network, choice, plan, target, seconds)
     draft = replace(draft, engine=wish.engine, precision=network.precision)
     draft.save(folder)
     record.save(folder)
-    return Built(folder, Draft.load(folder), record, tuple(_remarks(record, fast)))
+    note_in_card(folder, record)
+    return Built(folder, Draft.load(folder), record, tuple(_remarks(record, wish, fast)))
 
 
 def _given(wish: Wish, parent: Parent, folder: Path, scratch: Path) -> Path:
@@ -216,9 +219,10 @@ def _replaced(draft: Draft, folder: Path, part: DraftPart, model: Path) -> Draft
     return replace(draft, parts=(*kept, part))
 
 
-def _plan(model: Path, config: ModelConfig, cache: Path) -> Plan:
+def _plan(model: Path, config: ModelConfig, options: PlanOptions, cache: Path) -> Plan:
     largest = max(config.max_batch_size, 1)
-    return build_plan(PlanSpec(model, AxisRange(1, largest, largest)), cache).require_servable()
+    spec = PlanSpec(model, AxisRange(1, largest, largest), options=options)
+    return build_plan(spec, cache).require_servable()
 
 
 def _with_plan(wish: Wish, draft: Draft, folder: Path, part: DraftPart, given: Path, plan: Plan, target: str) -> Draft:
@@ -267,7 +271,7 @@ def _record(
     )
 
 
-def _remarks(record: BuildRecord, fast: Accelerators) -> Iterator[str]:
+def _remarks(record: BuildRecord, wish: Wish, fast: Accelerators) -> Iterator[str]:
     if fast.lacking:
         yield (
             f"the ONNX Runtime here has no {', '.join(fast.lacking)}: not tried; a Triton that lacks one does not load "
@@ -280,3 +284,5 @@ def _remarks(record: BuildRecord, fast: Accelerators) -> Iterator[str]:
             "Triton's own ONNX Runtime runs INT8 slower than FP32 on a CPU unless OpenVINO does it: "
             "--accelerators openvino"
         )
+    if record.plan is not None and wish.plan.version_compatible:
+        yield "start Triton with --backend-config=tensorrt,version-compatible=true, or it refuses the plan"

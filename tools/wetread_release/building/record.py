@@ -13,6 +13,7 @@ from wetread_release.errors import BadDraft
 
 SCHEMA = 1
 FILE = "build.json"
+_NOTE = "## This build"
 _PACKAGES = (
     "wetread", "numpy", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt-cu13", "tensorrt-cu13-bindings",
     "onnxruntime-ep-nv-tensorrt-rtx-cu13",
@@ -62,6 +63,20 @@ class BuildRecord:
             return _ADAPTER.validate_json((folder / FILE).read_bytes())
         except (OSError, ValueError) as error:
             raise BadDraft(f"{folder / FILE}: {error}") from error
+
+
+def note_in_card(folder: Path, record: BuildRecord) -> None:
+    """Say in a draft's CARD.md what was built; the figures above it may be those of another precision."""
+    card = folder / "CARD.md"
+    before = card.read_text().split(_NOTE)[0].rstrip() if card.is_file() else f"# {record.pipeline}"
+    lines = [f"{record.precision.upper()} for {record.engine}, built from release {record.parent} by wetread."]
+    if record.quantised is not None and record.calibration is not None:
+        lines.append(
+            f"{record.quantised.layers} layers compute in INT8, {len(record.quantised.kept_float)} in float; "
+            f"calibrated with {record.calibration.films} films of {len(record.calibration.patients)} known patients."
+        )
+    lines.append("The figures of this file are those of its gate (gate/report.html), not the ones above.")
+    card.write_text(f"{before}\n\n{_NOTE}\n\n" + "\n".join(lines) + "\n")
 
 
 def tool_versions() -> dict[str, str]:
