@@ -162,7 +162,7 @@ def test_a_changed_configuration_is_taken_up_while_an_association_stays_open(hos
     old = hospital.gateway.config.read_text()
     try:
         assert opened.send_c_store(before.dataset()).Status == 0
-        hospital.gateway.config.write_text(old.replace('name = "chest films"', 'name = "renamed films"'))
+        hospital.gateway.config.write_text(old.replace('name = "films"', 'name = "renamed films"'))
         assert await_true(lambda: "taken up" in hospital.gateway.log.read_text())
         threading.Event().wait(1.0)  # each process looks at the file twice a second
         assert opened.send_c_store(after.dataset()).Status == 0
@@ -171,7 +171,7 @@ def test_a_changed_configuration_is_taken_up_while_an_association_stays_open(hos
         opened.release()
         hospital.gateway.config.write_text(old)
     assert await_true(lambda: len(rows(hospital, WORKS, after.study)) == 1)
-    assert [rows(hospital, WORKS, film.study)[0].rule for film in (before, after)] == ["chest films", "renamed films"]
+    assert [rows(hospital, WORKS, film.study)[0].rule for film in (before, after)] == ["films", "renamed films"]
 
 
 def test_a_broken_configuration_changes_nothing(hospital, tmp_path) -> None:
