@@ -11,12 +11,14 @@ import pytest
 import typer
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from tiny_release import PIPELINE, SIDE, TinySite, spec
+from tiny_release import PIPELINE, SIDE, TinySite, constant_model, spec
 from typer.testing import CliRunner
+from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_models.quantise import Int8Options, int8
 from wetread_release.draft import Draft, content_digest
 from wetread_release.evidence import gate_records, golden_films
 from wetread_release.gate.films import patient_hash
+from wetread_release.gate.lay_out import provide_backends
 from wetread_release.gate_command import gate
 
 pytestmark = pytest.mark.triton
@@ -188,6 +190,27 @@ def test_a_pipeline_without_a_reference_is_gated_alone(site, films):
     assert record(draft)["reference"] is None
 
 
+def test_a_triton_that_somebody_else_started_is_asked_about_this_draft_alone(site, films, tmp_path):
+    draft, laid_out = quantised(site, 1.0), tmp_path / "laid-out"
+    code, out, err = run(draft, "--lay-out", laid_out, "--state-dir", site.state)
+    assert code == 0, err
+    assert f"{PIPELINE}_draft and {PIPELINE}_reference" in out
+    assert run(draft, "--lay-out", laid_out, "--state-dir", site.state)[0] == 1
+    provide_backends(laid_out, site.root)
+    config = ServerConfig.on_free_ports(root=laid_out, store=tmp_path / "store", state=tmp_path / "state")
+    with EmbeddedTriton(config) as triton:
+        told = ["--url", triton.http_url, "--data", films, "--state-dir", site.state]
+        code, _, err = run(draft, *told)
+        assert code == 0, err
+        figures = record(draft)["summary"]["figures"]  # type: ignore[index]
+        assert figures["films"] == 2 * FILMS_A_CLASS
+        assert "memory_mib" not in figures
+        onnx.save(constant_model(1.0), draft / "parts/classifier/model.onnx")
+        code, _, err = run(draft, *told)
+    assert code == 1
+    assert "another tiny_draft" in err
+
+
 def test_films_of_patients_of_the_calibration_are_refused_before_anything_is_served(site, films):
     draft = quantised(site, 1.0)
     patients = [patient_hash("virus-person100")]
@@ -205,6 +228,9 @@ def test_films_of_patients_of_the_calibration_are_refused_before_anything_is_ser
         (["--reference", "newest"], 1, "newest"),
         (["--data", "nowhere"], 1, "nowhere"),
         (["--test-split", "0"], 2, "--data"),
+        (["--url", "grpc://127.0.0.1:1"], 1, "http://host:port"),
+        (["--url", "http://127.0.0.1:1"], 1, "does not serve tiny_draft"),
+        (["--url", "http://127.0.0.1:1", "--lay-out", "there"], 2, "--lay-out comes first"),
     ],
 )
 def test_a_wrong_call_is_told(site, arguments, code, words):

@@ -26,7 +26,7 @@ from wetread_release.gate.films import (
     synthetic_films,
 )
 from wetread_release.gate.judge import Asked, Judged, judge
-from wetread_release.gate.lay_out import side_of_checkout, side_of_draft
+from wetread_release.gate.lay_out import check_served_on_cpu, side_of_checkout, side_of_draft
 from wetread_release.gate.limits import Limits
 from wetread_release.gate.measure import Cost, memory_mib
 from wetread_release.gate.record import Outcome, drop_records, write_golden, write_record
@@ -293,8 +293,10 @@ def test_a_part_for_a_gpu_is_refused_with_the_remedy(tmp_path):
     part = draft.part("classifier")
     plan = replace(part, config=replace(part.config, backend="", platform="tensorrt_plan", kind="GPU"))
     draft = replace(draft, parts=tuple(plan if each.role == "classifier" else each for each in draft.parts))
-    with pytest.raises(BadDraft, match=r"tensorrt_plan on a GPU.*target cpu"):
-        side_of_draft(tmp_path, draft, "cpu")
+    side = side_of_draft(tmp_path, draft, "cpu")
+    assert side.engine == "tensorrt"
+    with pytest.raises(BadDraft, match=r"tensorrt_plan on a GPU.*--lay-out"):
+        check_served_on_cpu(side)
 
 
 def test_sides_lie_beside_each_other_under_names_of_their_own(tmp_path):
@@ -312,6 +314,7 @@ def test_memory_is_the_share_of_each_process(tmp_path):
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "smaps_rollup").write_text("00 rollup\nRss: 9000 kB\nPss: 2048 kB\nPss_Anon: 100 kB\n")
     assert memory_mib([7, 8], tmp_path) == 2.0
+    assert math.isnan(memory_mib([], tmp_path))
 
 
 @pytest.fixture

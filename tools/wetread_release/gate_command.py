@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from wetread_release.gate.films import FilmSet
     from wetread_release.gate.record import Outcome
+    from wetread_release.gate.run import GateRun
+    from wetread_release.release_site import Site
 
 _SHOWN = ("flips_percent", "auc", "auc_drop", "sensitivity", "specificity", "mean_difference", "p50_ms", "p99_ms")
 _COSTS = ("network_speedup", "rate_ratio", "latency_ratio", "memory_ratio")
@@ -76,6 +78,17 @@ def gate(
         bool,
         typer.Option("--full-speed", help="Not at idle priority: only where no patients are read on this machine."),
     ] = False,
+    lay_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Only write model_repository/ and ensembles/ of both sides into this folder, for a Triton of this "
+            "machine that an embedded one cannot stand for, such as one with a GPU; then ask it with --url.",
+            show_default=False,
+        ),
+    ] = None,
+    url: Annotated[
+        str, typer.Option(help="HTTP address of a Triton on this machine that serves what --lay-out wrote.")
+    ] = "",
     state_dir: StateDir = None,
     registry: RegistryUrl = "",
     rollouts: RolloutsUrl = "",
@@ -88,6 +101,8 @@ def gate(
     """
     if test_split is not None and data is None:
         fail("gate", "--test-split chooses among the films of --data: name that folder, too", USAGE)
+    if lay_out is not None and url:
+        fail("gate", "--lay-out comes first, then a Triton that serves it, then --url without --lay-out", USAGE)
     if not full_speed:
         go_idle()
     with told("gate"):
@@ -98,11 +113,25 @@ def gate(
         if site.checkout is None:
             fail("gate", "no model_repository/ and ensembles/ here or above: run inside a checkout of wetread")
         chosen = Limits() if limits is None else Limits.load(limits)
-        films = _films(data, test_split, max_films)
-        run = GateRun(draft, site.checkout, chosen, films, reference, times, not full_speed, report)
+        films = None if lay_out else _films(data, test_split, max_films)
+        idle = not full_speed and not url
+        run = GateRun(
+            draft, site.checkout, chosen, films, reference, times, idle, report, is_for_url=lay_out is not None, url=url
+        )
+        if lay_out is not None:
+            _write(run, site, lay_out)
+            return
         with _shown() as progress:
             outcome = run_gate(run, site, progress)
     _tell(outcome, report or draft / "gate" / "report.html")
+
+
+def _write(run: "GateRun", site: "Site", folder: Path) -> None:
+    from wetread_release.gate.run import lay_out  # noqa: PLC0415 - as above
+
+    sides = lay_out(run, site, folder)
+    names = " and ".join(side.ensemble for side in sides)
+    typer.echo(f"{folder}: serve both repositories with Triton, load {names}, then: wetread release gate --url")
 
 
 def _films(data: Path | None, test_split: int | None, max_films: int) -> "FilmSet | None":

@@ -20,15 +20,15 @@ import numpy as np
 from wetread_client import WetreadError
 from wetread_embedded.errors import ServerCallFailed
 
+from wetread_release.gate.lay_out import NETWORKS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from wetread_release.gate.lay_out import Side
     from wetread_release.gate.server import GateServer
-    from wetread_release.triton_config import ModelConfig
 
 PROC = Path("/proc")
-NETWORKS = ("classifier", "segmenter")
 _WARM_UP = 5
 _BUSY = 8
 """Films under way at once for the rate."""
@@ -51,7 +51,7 @@ class Cost:
     batch_ms: float
     """A full batch of the network alone, one at a time, as Triton counts its compute_infer. NaN: it has none."""
     memory_mib: float
-    """Of the processes that run its models, shared pages divided among those that share them (PSS)."""
+    """Of the processes that run its models, shared pages divided among those that share them (PSS). NaN: not known."""
 
 
 def measure(
@@ -63,7 +63,7 @@ def measure(
     batches = _batches(server)
     costs = {}
     for side in server.sides:
-        batch = network(side).max_batch_size
+        batch = side.network.max_batch_size
         p50, p99 = np.percentile(latencies[side.name], [50, 99]).tolist()
         costs[side.name] = Cost(
             p50, p99, rates[side.name], batch, batches.get(side.name, math.nan), memory_mib(_pids(server, side))
@@ -76,13 +76,11 @@ def steps(times: int) -> int:
     return times + _ROUNDS
 
 
-def network(side: Side) -> ModelConfig:
-    """Give the config of a side's network."""
-    return next(part.config for role, part in side.parts.items() if role in NETWORKS)
-
-
 def memory_mib(pids: Iterable[int], proc: Path = PROC) -> float:
-    """Give the proportional set size of processes; one that ended meanwhile counts nothing."""
+    """Give the proportional set size of processes, NaN where none is known; one that ended meanwhile counts nothing."""
+    pids = list(pids)
+    if not pids:
+        return math.nan
     total = 0
     for pid in pids:
         try:
@@ -151,7 +149,7 @@ def _request(name: str, shape: tuple[int, ...]) -> tuple[bytes, dict[str, str]]:
 
 
 def _compute_ms(server: GateServer, model: str, body: bytes, headers: dict[str, str]) -> float | None:
-    rest = server.triton.rest
+    rest = server.rest
     try:
         before = _computed(rest.call("GET", f"/v2/models/{model}/stats", timeout_s=30.0))
         rest.call("POST", f"/v2/models/{model}/infer", body, headers, timeout_s=120.0)
@@ -171,7 +169,7 @@ def _computed(document: bytes) -> tuple[int, int]:
 
 
 def _pids(server: GateServer, side: Side) -> list[int]:
-    stubs = [pid for model, pids in server.triton.stub_pids().items() if model in side.models for pid in pids]
+    stubs = [pid for model, pids in server.stub_pids().items() if model in side.models for pid in pids]
     return stubs + [child for stub in stubs for child in _descendants(stub)]
 
 

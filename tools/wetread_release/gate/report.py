@@ -152,15 +152,8 @@ def _p(value: float | None) -> str:
 
 
 def _cost(cost: Cost) -> tuple[str, ...]:
-    batch = "" if math.isnan(cost.batch_ms) else f"{cost.batch_ms:.1f}"
-    return (
-        f"{cost.p50_ms:.1f}",
-        f"{cost.p99_ms:.1f}",
-        f"{cost.films_per_s:.1f}",
-        str(cost.batch),
-        batch,
-        f"{cost.memory_mib:.0f}",
-    )
+    values = (cost.p50_ms, cost.p99_ms, cost.films_per_s, cost.batch, cost.batch_ms, cost.memory_mib)
+    return tuple("not known" if math.isnan(value) else f"{value:.4g}" for value in values)
 
 
 def _flip(flip: Flip, pictures: FlipPictures | None) -> str:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from wetread_client import WetreadError
 
-from wetread_release.device import CPU_TARGET, cpu_device
+from wetread_release.device import CPU_TARGET, cpu_device, this_device, this_target
 from wetread_release.draft import Draft, content_digest
-from wetread_release.errors import BadDraft, GateFailed
+from wetread_release.errors import BadDraft, GateFailed, ServeFailed
 from wetread_release.evidence import GATE
 from wetread_release.gate.films import patient_hash, synthetic_films
 from wetread_release.gate.judge import Asked, judge
@@ -23,13 +23,14 @@ from wetread_release.gate.measure import measure, readable, steps
 from wetread_release.gate.record import REPORT, Outcome, drop_records, write_golden, write_record
 from wetread_release.gate.reference import find_reference
 from wetread_release.gate.report import picture_flips, write_report
-from wetread_release.gate.server import serving
+from wetread_release.gate.server import asking, serving
 from wetread_release.gate.verdict import failures, figures
 from wetread_release.golden import ask, golden_films
 from wetread_release.manifest import GateSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from wetread_release.gate.films import FilmSet
     from wetread_release.gate.lay_out import Side
@@ -61,6 +62,20 @@ class GateRun:
     """This process runs at idle priority, and so does its server; said in the record."""
     report: Path | None = None
     """Default: report.html in the draft's gate folder."""
+    is_for_url: bool = False
+    """Only laid out, for a Triton of this machine's own kind."""
+    url: str = ""
+    """HTTP address of a Triton on this machine that serves what `lay_out` wrote. Empty: an embedded one is started."""
+
+    @property
+    def target(self) -> str:
+        """Which parts are judged: an embedded server computes on the CPU."""
+        return this_target() if self.url or self.is_for_url else CPU_TARGET
+
+    @property
+    def device(self) -> str:
+        """What the record is kept by."""
+        return this_device() if self.url or self.is_for_url else cpu_device()
 
 
 class Progress(Protocol):
@@ -83,27 +98,52 @@ def run_gate(run: GateRun, site: Site, progress: Progress) -> Outcome:
         ServeFailed: it does not load, or does not answer the golden films.
         Absent: the reference, the films or the film model are not there.
     """
-    draft = Draft.load(run.draft)
-    content = content_digest(run.draft, draft)
     films = run.films if run.films is not None else synthetic_films(run.root)
     check_patients(run.draft, films)
-    drop_records(run.draft, content, draft.engine, cpu_device())
     with tempfile.TemporaryDirectory(prefix="wetread-gate-") as folder:
         scratch = Path(folder)
-        side = side_of_draft(run.draft, draft, CPU_TARGET)
-        reference = find_reference(site, draft.pipeline, run.reference, CPU_TARGET, scratch)
-        sides = [each for each in (side, reference) if each is not None]
+        sides = find_sides(run, site, scratch)
+        drop_records(run.draft, sides[0].mark, sides[0].engine, run.device)
         progress.phase("starting Triton", 0)
-        patience = _IDLE_PATIENCE if run.idle else 1.0
-        with serving(sides, run.root, scratch, _STARTUP_S * patience) as server:
-            outcome = _judged(run, server, side, reference, films, content, progress)
+        with _server(run, sides, scratch) as server:
+            outcome = _judged(run, server, films, progress)
             pictures = picture_flips(server, outcome)
     write_record(run.draft, outcome)
-    write_golden(run.draft, run.root, content, outcome.golden)
+    write_golden(run.draft, run.root, outcome.content, outcome.golden)
     own_report = run.draft / GATE / REPORT
     own_report.unlink(missing_ok=True)  # of an earlier run, where this one's goes elsewhere
     write_report(run.report or own_report, outcome, pictures)
     return outcome
+
+
+def find_sides(run: GateRun, site: Site, scratch: Path) -> tuple[Side, ...]:
+    """Give the draft, and its reference where there is one; a published one is fetched into the folder `scratch`."""
+    draft = Draft.load(run.draft)
+    side = side_of_draft(run.draft, draft, run.target, content=content_digest(run.draft, draft))
+    reference = find_reference(site, draft.pipeline, run.reference, run.target, scratch)
+    return (side,) if reference is None else (side, reference)
+
+
+def lay_out(run: GateRun, site: Site, folder: Path) -> tuple[Side, ...]:
+    """Write the repositories of both sides into `folder`, made new, for a Triton that is then asked by its URL.
+
+    Raises:
+        BadDraft: the folder is there, or the draft is not whole.
+        Absent: the reference is not there.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise BadDraft(f"{folder} is not empty: name a new folder")
+    with tempfile.TemporaryDirectory(prefix="wetread-gate-") as scratch:
+        sides = find_sides(run, site, Path(scratch))
+        for side in sides:
+            side.write(folder, copy=True)
+    return sides
+
+
+def _server(run: GateRun, sides: Sequence[Side], scratch: Path) -> AbstractContextManager[GateServer]:
+    if run.url:
+        return asking(run.url, sides)
+    return serving(sides, run.root, scratch, _STARTUP_S * (_IDLE_PATIENCE if run.idle else 1.0))
 
 
 def check_patients(draft: Path, films: FilmSet) -> None:
@@ -138,32 +178,24 @@ def demand(outcome: Outcome) -> None:
         raise GateFailed("\n".join(outcome.summary.failures))
 
 
-def _judged(
-    run: GateRun,
-    server: GateServer,
-    side: Side,
-    reference: Side | None,
-    films: FilmSet,
-    content: str,
-    progress: Progress,
-) -> Outcome:
-    device = cpu_device()
+def _judged(run: GateRun, server: GateServer, films: FilmSet, progress: Progress) -> Outcome:
+    side, reference = server.sides[0], server.sides[1] if len(server.sides) > 1 else None
     golden = golden_films(run.root)
-    answers = ask(server.clients[side.name], golden, side.engine, device)
+    answers = ask(server.clients[side.name], golden, side.engine, run.device)
     progress.phase("reading films", len(films.films))
     asked = server.read_all(films.films, progress.step)
     judged = judge(films, _asked(server, side, asked), _asked(server, reference, asked) if reference else None)
     progress.phase("measuring", steps(run.times))
     timed = readable(server, _contents(films, golden), _TIMED_FILMS)
+    if not timed:
+        raise ServeFailed(f"{' and '.join(each.title for each in server.sides)} read none of the films both")
     costs = measure(server, timed, run.times, progress.step)
     found = figures(judged, costs[side.name], costs.get(reference.name) if reference else None)
     problems = failures(judged, found, run.limits, side.engine, reference.engine if reference else None)
-    summary = GateSummary(
-        side.engine, side.precision, device, CPU_TARGET, not problems, found, problems, at=round(time.time(), 3)
-    )
+    now = round(time.time(), 3)
     return Outcome(
-        summary=summary,
-        content=content,
+        GateSummary(side.engine, side.precision, run.device, run.target, not problems, found, problems, at=now),
+        content=side.mark,
         draft=side,
         reference=reference,
         films=films,

@@ -6,16 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from wetread_client import Client, Rejected, WetreadError
 from wetread_embedded import EmbeddedTriton, ServerConfig
-from wetread_embedded.errors import EmbeddedError
+from wetread_embedded.errors import EmbeddedError, ServerCallFailed
+from wetread_embedded.rest import Rest
 
 from wetread_release.errors import ServeFailed
-from wetread_release.gate.lay_out import provide_backends
+from wetread_release.gate.lay_out import MARK, check_served_on_cpu, provide_backends
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -55,12 +57,15 @@ class Answer:
 
 
 class GateServer:
-    """A running server with the given sides."""
+    """A running server with the given sides. `stub_pids`: gives the processes of its models, where they are known."""
 
-    def __init__(self, triton: EmbeddedTriton, sides: Sequence[Side]) -> None:
-        self.triton = triton
+    def __init__(
+        self, url: str, rest: Rest, sides: Sequence[Side], stub_pids: Callable[[], Mapping[str, Sequence[int]]] = dict
+    ) -> None:
+        self.rest = rest
+        self.stub_pids = stub_pids
         self.sides = tuple(sides)
-        self.clients = {side.name: Client(triton.http_url, side.ensemble, timeout_s=_DEADLINE_S) for side in sides}
+        self.clients = {side.name: Client(url, side.ensemble, timeout_s=_DEADLINE_S) for side in sides}
 
     def read(self, side: Side, film: bytes, *, heatmap: bool = False) -> Reading:
         """Let a side read a film; the errors of the client."""
@@ -127,6 +132,7 @@ def serving(sides: Sequence[Side], backends: Path, scratch: Path, startup_timeou
     root.mkdir()
     provide_backends(root, backends)
     for side in sides:
+        check_served_on_cpu(side)
         side.write(root)
     triton = EmbeddedTriton(
         ServerConfig.on_free_ports(
@@ -142,12 +148,38 @@ def serving(sides: Sequence[Side], backends: Path, scratch: Path, startup_timeou
         triton.start()
     except EmbeddedError as error:
         raise ServeFailed(_blame(str(error), sides)) from error
-    server = GateServer(triton, sides)
+    server = GateServer(triton.http_url, triton.rest, sides, triton.stub_pids)
     try:
         yield server
     finally:
         server.close()
         triton.stop()
+
+
+@contextmanager
+def asking(url: str, sides: Sequence[Side]) -> Iterator[GateServer]:
+    """Ask a Triton that somebody else started over the laid-out repositories; `url`: http://host:port.
+
+    Raises:
+        ServeFailed: it is not there, or serves something else.
+    """
+    address = urlsplit(url)
+    if address.scheme != "http" or not address.hostname or not address.port:
+        raise ServeFailed(f"--url {url} is not the HTTP address of a Triton, http://host:port")
+    rest = Rest(address.hostname, address.port)
+    for side in sides:
+        try:
+            parameters = rest.config(side.ensemble).get("parameters")
+        except ServerCallFailed as error:
+            raise ServeFailed(f"{url} does not serve {side.ensemble}: {error}") from error
+        mark = parameters.get(MARK, {}).get("string_value") if isinstance(parameters, dict) else None
+        if mark != side.mark:
+            raise ServeFailed(f"{url} serves another {side.ensemble} than {side.title} is now: lay it out again")
+    server = GateServer(url, rest, sides)
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 def _blame(words: str, sides: Sequence[Side]) -> str:
