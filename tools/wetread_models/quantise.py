@@ -34,6 +34,8 @@ METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "minmax": CalibrationMethod.MinMax,
 }
+SENSITIVITY_ROWS = 16
+"""Of the probes: enough to rank layers, and every layer takes a run of the whole network."""
 LEAST_OPSET = 13
 """From here on DequantizeLinear has an axis, without which weights have one scale for all channels."""
 
@@ -108,7 +110,8 @@ def int8(
     probes = {name: array[np.sort(drawn)] for name, array in feeds.items()}
     kept: list[str] = []
     if options.float_share > 0:
-        errors = quantise_layers.sensitivity(quantised, model, chosen, probes, progress)
+        few = {name: array[:SENSITIVITY_ROWS] for name, array in probes.items()}
+        errors = quantise_layers.sensitivity(quantised, model, chosen, few, progress)
         moved = quantise_layers.traffic(model, chosen, probes)
         kept = quantise_layers.choose_float(errors, moved, options.float_share)
         quantised = quantise_layers.restored(quantised, model, set(kept))
