@@ -44,7 +44,7 @@ def _timed(
     title: str, provider: str, precision: str, file: Path, batches: Sequence[int], repeats: int
 ) -> list[dict[str, object]]:
     try:
-        session = ort.InferenceSession(file, providers=[provider, "CPUExecutionProvider"])
+        session = ort.InferenceSession(file, providers=list(dict.fromkeys((provider, "CPUExecutionProvider"))))
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base; the row says why
         return [_not_run(title, precision, batch, str(error).splitlines()[0]) for batch in batches]
     (image,) = session.get_inputs()

@@ -279,6 +279,11 @@ def _remarks(record: BuildRecord, wish: Wish, fast: Accelerators) -> Iterator[st
         )
     if record.choice is not None and not record.choice.engine:
         yield "the embedded server's engines are not installed here: none was measured, it chooses itself"
+    if record.choice is not None and 0 < record.choice.speedup < 1:
+        yield (
+            f"on this machine the FP32 file is faster ({record.choice.speedup:.2f} of its throughput): "
+            f"{record.precision} is then for servers with another device"
+        )
     if record.precision == "int8" and record.engine == "onnxruntime" and "openvino" not in record.accelerators:
         yield (
             "Triton's own ONNX Runtime runs INT8 slower than FP32 on a CPU unless OpenVINO does it: "
