@@ -47,13 +47,11 @@ class TritonPythonModel:
 
     def _respond(self, request: Any) -> Any:
         wanted = self._outputs & set(request.requested_output_names())
-        logits, activation, features, geometry = (
-            pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0] if name in self._inputs else None
-            for name in ("LOGITS", "ACTIVATION", "FEATURES", "GEOMETRY")
+        activation, features = (
+            _input(request, name) if name in self._inputs else None for name in ("ACTIVATION", "FEATURES")
         )
-        reading = self._postprocessor.read(
-            logits, activation, features, geometry.tobytes(), with_heatmap="HEATMAP" in wanted
-        )
+        logits, geometry = _input(request, "LOGITS"), _input(request, "GEOMETRY").tobytes()
+        reading = self._postprocessor.read(logits, activation, features, geometry, with_heatmap="HEATMAP" in wanted)
         outputs = {
             "PROBABILITY": reading.probability[None],
             "POSITIVE": reading.positive[None],
@@ -63,3 +61,8 @@ class TritonPythonModel:
             "NOTES": np.frombuffer(reading.notes, np.uint8)[None],
         }
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, outputs[name]) for name in outputs if name in wanted])
+
+
+def _input(request: Any, name: str) -> Any:
+    """One film's input, without the batch."""
+    return pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0]
