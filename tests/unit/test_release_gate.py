@@ -29,7 +29,14 @@ from wetread_release.gate.judge import Asked, Judged, judge
 from wetread_release.gate.lay_out import check_served_on_cpu, side_of_checkout, side_of_draft
 from wetread_release.gate.limits import Limits
 from wetread_release.gate.measure import Cost, memory_mib
-from wetread_release.gate.record import Outcome, drop_records, write_golden, write_record
+from wetread_release.gate.record import (
+    Outcome,
+    check_not_weaker,
+    drop_records,
+    earlier_runs,
+    write_golden,
+    write_record,
+)
 from wetread_release.gate.report import FlipPictures, write_report
 from wetread_release.gate.run import check_patients, demand
 from wetread_release.gate.server import Answer
@@ -359,10 +366,36 @@ def test_records_of_a_draft_that_was_changed_since_are_dropped(tmp_path, outcome
     assert not path.is_file()
 
 
-def test_a_record_is_gone_while_it_is_made_anew(tmp_path, outcome):
+def test_a_passed_record_is_gone_while_it_is_made_anew_and_a_failed_one_stays(tmp_path, outcome):
+    place = (tmp_path, outcome.content, outcome.summary.engine, outcome.summary.device)
     path = write_record(tmp_path, outcome)
-    drop_records(tmp_path, outcome.content, outcome.summary.engine, outcome.summary.device)
+    drop_records(*place)
+    assert path.is_file()
+    write_record(tmp_path, replace(outcome, summary=replace(outcome.summary, passed=True)))
+    drop_records(*place)
     assert not path.is_file()
+
+
+def test_what_real_films_said_is_not_cleared_by_synthetic_or_fewer_ones(tmp_path, outcome):
+    place = (outcome.content, outcome.summary.engine, outcome.summary.device)
+    assert earlier_runs(tmp_path, *place) == ()
+    write_record(tmp_path, outcome)
+    earlier = earlier_runs(tmp_path, *place)
+    with pytest.raises(GateFailed, match="40 real films"):
+        check_not_weaker(earlier, replace(film_set(64), synthetic=True))
+    with pytest.raises(GateFailed, match="39 films cannot clear"):
+        check_not_weaker(earlier, film_set(39))
+    check_not_weaker(earlier, film_set(40))
+    write_record(tmp_path, replace(outcome, earlier=earlier))
+    assert [run.passed for run in earlier_runs(tmp_path, *place)] == [False, False]
+    assert earlier_runs(tmp_path, "another digest", *place[1:]) == ()
+
+
+def test_synthetic_films_may_be_read_again(tmp_path, outcome):
+    write_record(tmp_path, replace(outcome, films=replace(outcome.films, synthetic=True)))
+    earlier = earlier_runs(tmp_path, outcome.content, outcome.summary.engine, outcome.summary.device)
+    assert len(earlier) == 1
+    check_not_weaker(earlier, replace(film_set(4), synthetic=True))
 
 
 def test_golden_answers_of_several_devices_are_kept_beside_each_other(tmp_path, outcome):

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from wetread_release.errors import GateFailed
 from wetread_release.evidence import GATE, GOLDEN
 from wetread_release.evidence import golden_films as read_golden
 from wetread_release.golden import golden_of
 from wetread_release.manifest import GateSummary, Golden, GoldenRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from wetread_release.gate.films import FilmSet
@@ -44,6 +46,7 @@ class Outcome:
     """It ran at idle priority: its times are upper ends."""
     remarks: tuple[str, ...]
     golden: GoldenRecord
+    earlier: tuple[EarlierRun, ...] = ()
 
 
 def write_record(folder: Path, outcome: Outcome) -> Path:
@@ -82,16 +85,65 @@ def _content_of(folder: Path, record: GoldenRecord) -> str:
         return ""
 
 
+@dataclass(frozen=True)
+class EarlierRun:
+    """A run of the gate over the same content, engine and device, whose place another one takes."""
+
+    at: float
+    passed: bool
+    films: int
+    where: str
+    synthetic: bool
+    failures: tuple[str, ...] = ()
+
+
+def earlier_runs(folder: Path, content: str, engine: str, device: str) -> tuple[EarlierRun, ...]:
+    """Give the runs that a draft of this content had already, the latest last; none where it was changed since."""
+    try:
+        document = json.loads((folder / GATE / _record_name(engine, device)).read_bytes())
+        if document["content"] != content:
+            return ()
+        summary, films = document["summary"], document["films"]
+        last = {"at": summary["at"], "passed": summary["passed"], "failures": summary["failures"]}
+        last |= {"films": films["count"], "where": films["from"], "synthetic": films["synthetic"]}
+        return _EARLIER.validate_python([*document.get("earlier", ()), last])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def check_not_weaker(earlier: Sequence[EarlierRun], films: FilmSet) -> None:
+    """Refuse to put less proof in the place of more: what real films said stands until real films say otherwise.
+
+    Raises:
+        GateFailed: the films are synthetic, or fewer than those on which the draft failed.
+    """
+    real = [run for run in earlier if not run.synthetic]
+    if real and films.synthetic:
+        raise GateFailed(
+            f"this draft was judged over {real[-1].films} real films ({real[-1].where}), and it "
+            f"{'passed' if real[-1].passed else 'failed'}: synthetic films say nothing more; name films with --data"
+        )
+    if real and not real[-1].passed and len(films.films) < real[-1].films:
+        raise GateFailed(
+            f"this draft failed over {real[-1].films} films ({real[-1].where}): {len(films.films)} films cannot clear "
+            "it; judge it on as many at least, or change it"
+        )
+
+
 def drop_records(folder: Path, content: str, engine: str, device: str) -> None:
-    """Remove the record that is about to be made anew, and those from before the draft was changed."""
+    """Remove a passed record that is about to be made anew, and those from before the draft was changed.
+
+    A failed one stays until another takes its place.
+    """
     for path in (folder / GATE).glob("*.json"):
         if path.name == GOLDEN:
             continue
         try:
-            is_stale = json.loads(path.read_bytes())["content"] != content
+            document = json.loads(path.read_bytes())
+            is_stale, has_passed = document["content"] != content, document["summary"]["passed"]
         except (ValueError, KeyError, TypeError):
-            is_stale = True
-        if is_stale or path.name == _record_name(engine, device):
+            is_stale = has_passed = True
+        if is_stale or (has_passed and path.name == _record_name(engine, device)):
             path.unlink()
 
 
@@ -114,6 +166,7 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         "idle_priority": outcome.idle,
         "limits": _json(outcome.limits),
         "remarks": list(outcome.remarks),
+        "earlier": _json(outcome.earlier),
         "parity": _json(judged.parity),
         "flips": _json(judged.flips),
         "unread": _json(judged.unread),
@@ -141,3 +194,4 @@ def _replace(path: Path, content: bytes) -> None:
 
 _SUMMARY = TypeAdapter(GateSummary)
 _GOLDEN = TypeAdapter(Golden)
+_EARLIER = TypeAdapter(tuple[EarlierRun, ...])

@@ -97,6 +97,9 @@ def _page(outcome: Outcome, pictures: dict[str, FlipPictures]) -> Iterator[str]:
     )
     yield from (f'<p class="failed">{escape(failure)}</p>' for failure in summary.failures)
     yield from (f"<p>{escape(remark)}.</p>" for remark in outcome.remarks)
+    for run in outcome.earlier:
+        said = "passed" if run.passed else "FAILED"
+        yield f"<p>Judged before, over {run.films} films ({escape(run.where)}): {said}.</p>"
     yield _table(("figure", "value", "what it is"), _figures(outcome))
     if outcome.judged.findings:
         yield "<h2>Accuracy</h2>"

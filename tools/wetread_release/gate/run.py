@@ -6,7 +6,7 @@ import contextlib
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,7 +20,15 @@ from wetread_release.gate.films import patient_hash, synthetic_films
 from wetread_release.gate.judge import Asked, judge
 from wetread_release.gate.lay_out import side_of_draft
 from wetread_release.gate.measure import measure, readable, steps
-from wetread_release.gate.record import REPORT, Outcome, drop_records, write_golden, write_record
+from wetread_release.gate.record import (
+    REPORT,
+    Outcome,
+    check_not_weaker,
+    drop_records,
+    earlier_runs,
+    write_golden,
+    write_record,
+)
 from wetread_release.gate.reference import find_reference
 from wetread_release.gate.report import picture_flips, write_report
 from wetread_release.gate.server import asking, serving
@@ -97,16 +105,20 @@ def run_gate(run: GateRun, site: Site, progress: Progress) -> Outcome:
         BadDraft: it is not whole, or no server of this machine can run it; or its calibration saw the gate's patients.
         ServeFailed: it does not load, or does not answer the golden films.
         Absent: the reference, the films or the film model are not there.
+        GateFailed: it was judged over more or better films already.
     """
     films = run.films if run.films is not None else synthetic_films(run.root)
     check_patients(run.draft, films)
     with tempfile.TemporaryDirectory(prefix="wetread-gate-") as folder:
         scratch = Path(folder)
         sides = find_sides(run, site, scratch)
-        drop_records(run.draft, sides[0].mark, sides[0].engine, run.device)
+        place = (run.draft, sides[0].mark, sides[0].engine, run.device)
+        earlier = earlier_runs(*place)
+        check_not_weaker(earlier, films)
+        drop_records(*place)
         progress.phase("starting Triton", 0)
         with _server(run, sides, scratch) as server:
-            outcome = _judged(run, server, films, progress)
+            outcome = replace(_judged(run, server, films, progress), earlier=earlier)
             pictures = picture_flips(server, outcome)
     write_record(run.draft, outcome)
     write_golden(run.draft, run.root, outcome.content, outcome.golden)
