@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from wetread_embedded import ServerConfig
 from wetread_models.synthetic import FilmModel
+from wetread_release.digest import file_digest
 from wetread_release.draft import Draft, content_digest
 from wetread_release.film_pipeline import FilmSpec, film_draft
 from wetread_release.golden import golden_seeds
@@ -70,7 +71,7 @@ class TinySite:
         probabilities = [[probability(logit)] for logit in logits]
         golden = {
             "films": golden_seeds(),
-            "film_model": "",
+            "film_model": file_digest(FILM_MODEL),
             "records": [
                 {
                     "engine": "onnxruntime",

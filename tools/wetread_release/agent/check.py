@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wetread_client import Client, Retry, WetreadError
 
+from wetread_release.digest import file_digest
 from wetread_release.errors import ServeFailed
 
 if TYPE_CHECKING:
@@ -35,9 +36,17 @@ class GoldenCheck:
         if golden is None or not golden.records:
             LOG.warning("%s has no golden films: only its load was checked", manifest.name)
             return
+        if golden.film_model != self._film_model():
+            LOG.warning("%s has golden films that another film model draws: only its load was checked", manifest.name)
+            return
         with Client(self._url, ensemble, timeout_s=_TIMEOUT_S, retry=Retry(times=0)) as client:
             readings = [self._read(client, film, number) for number, film in enumerate(self._films(golden), 1)]
         self._compare(manifest, golden, readings)
+
+    def _film_model(self) -> str:
+        from wetread_release.golden import film_model  # noqa: PLC0415 -- as below
+
+        return file_digest(film_model(self._root))
 
     def _films(self, golden: Golden) -> Sequence[bytes]:
         from wetread_release.golden import draw_films  # noqa: PLC0415 -- OpenCV, and only here
