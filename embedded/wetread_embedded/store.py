@@ -12,6 +12,7 @@ from typing import Self
 
 from wetread_embedded import shared_memory, stubs
 from wetread_embedded.errors import StoreInUse
+from wetread_embedded.gentle import provide_stub
 from wetread_embedded.runtime import Runtime
 
 ENDS_WITHIN_S = 20.0
@@ -96,8 +97,9 @@ class Store:
             shutil.rmtree(self.backends)
         python = self.backends / "python"
         python.mkdir(parents=True)
-        for part in (runtime.python_backend, runtime.python_utils, runtime.stub):
+        for part in (runtime.python_backend, runtime.python_utils):
             shutil.copy(part, python)  # a linked library is refused: it "escapes backend directory"
+        provide_stub(runtime.stub, python)
         for name, folder in find_backends(root).items():
             (self.backends / name).symlink_to(folder)  # a link: an edited backend is never stale
 

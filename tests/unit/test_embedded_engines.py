@@ -17,7 +17,7 @@ sys.path.append(str(CHECKOUT / "embedded" / "backends" / "onnxruntime"))  # Trit
 
 from wetread_onnx import EngineError, InvalidInput, ModelSpec, execute, load_engine, load_gently, warm_up  # noqa: E402
 from wetread_onnx.compiled import KEPT, compiled_folder  # noqa: E402
-from wetread_onnx.gentle import LOWEST, MARK  # noqa: E402
+from wetread_onnx.gentle import LOWEST, MARKS  # noqa: E402
 from wetread_onnx.openvino_engine import RUN_ROWS, parts  # noqa: E402
 
 CLASSIFIER = CHECKOUT / "model_repository" / "chest_xray_classifier" / "1" / "model.onnx"
@@ -256,22 +256,29 @@ def test_a_parameter_that_is_not_understood_is_refused(key, value):
         spec_of(*PAIR, **{key: value})
 
 
+def mark(store: Path, name: str) -> None:
+    (store / MARKS).mkdir()
+    (store / MARKS / name).touch()
+
+
 def test_a_marked_version_is_loaded_by_a_thread_of_the_lowest_priority(tmp_path):
     def priority() -> tuple[int, bool]:
         own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         return own, threading.current_thread() is threading.main_thread()
 
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    assert load_gently(tmp_path, priority) == (before, True)
-    (tmp_path / MARK).touch()
-    assert load_gently(tmp_path, priority) == (LOWEST, False)
+    version = tmp_path / "model_repository" / "m" / "3"
+    assert load_gently(version, priority) == (before, True)
+    mark(tmp_path, "m.3")
+    assert load_gently(version, priority) == (LOWEST, False)
+    assert load_gently(version.with_name("4"), priority) == (before, True)
     assert priority() == (before, True)
 
 
 def test_a_marked_versions_error_reaches_the_caller(tmp_path):
-    (tmp_path / MARK).touch()
+    mark(tmp_path, "m.3")
     with pytest.raises(ZeroDivisionError):
-        load_gently(tmp_path, lambda: 1 // 0)
+        load_gently(tmp_path / "model_repository" / "m" / "3", lambda: 1 // 0)
 
 
 WARM = {"name": "w", "batch_size": 2, "inputs": {"X": {"data_type": "TYPE_FP32", "dims": ["3"], "random_data": True}}}

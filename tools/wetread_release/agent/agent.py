@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from wetread_release.agent.start import Begun
 
 LOG = logging.getLogger(__name__)
+_NICENESS = 10  # of the agent's thread alone
 _AGAIN_S = 30.0  # after a failure that time may mend: a registry that is away, memory
 
 
@@ -86,6 +88,8 @@ class Agent:
             self._thread.join(timeout=10.0)
 
     def _run(self) -> None:
+        with suppress(OSError):  # copying and hashing yield to patients
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while not self._stopping.is_set():
             try:
                 followed = self._rollouts.pipelines()

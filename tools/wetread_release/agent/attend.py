@@ -10,6 +10,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from wetread_client.rollout.open import open_store
+from wetread_embedded import stubs
+from wetread_embedded.gentle import raise_again
 
 from wetread_release.agent.agent import Agent, AgentSettings
 from wetread_release.agent.carry_out import CarryOut
@@ -59,6 +61,7 @@ class Attendant:
     ) -> None:
         self._config, self._cache, self._prefix = config, cache, prefix
         self._served = ServedCopy(store / "model_repository", store / "ensembles")
+        self._golden = store / "golden"
         self._lock = threading.Lock()
         self._rollouts = open_store(places.rollouts_url)
         self._record = Record.load(store / "agent.json")
@@ -104,9 +107,9 @@ class Attendant:
             )
             self._healer.start()
         compile_idle = IdleCompiler(self._served.models, self._cache) if self._cache else lambda _: None
-        swap = Swap(self._served, control, self._target, compile_idle)
+        swap = Swap(self._served, control, self._target, compile_idle, self._settled)
         url = f"http://{rest.host}:{rest.port}"
-        check = GoldenCheck(url, config.root, self._device)
+        check = GoldenCheck(url, config.root, self._golden, self._device)
         carry_out = CarryOut(self._served, self._source, swap, control, self._record, self._target, check)
         settings = AgentSettings(self._name, self._target, self._device, url)
         self._agent = Agent(
@@ -121,8 +124,16 @@ class Attendant:
         if self._healer is not None:
             self._healer.stop()
 
+    def _settled(self, model: str) -> None:
+        """Give the processes of a model that was loaded gently their usual priority."""
+        for stub in stubs.find(self._prefix) if self._prefix else ():
+            if stub.model == model:
+                raise_again(stub.pid)  # its decoding process is still busy starting
+
     def _changed(self, pipeline: str) -> None:
         LOG.info("%s was brought to its rollout", pipeline)
+        for stub in stubs.find(self._prefix) if self._prefix else ():
+            raise_again(stub.pid, children=True)
         if self._healer is not None:
             self._healer.look_again()
 

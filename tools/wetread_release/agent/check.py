@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wetread_client import Client, Retry, WetreadError
 
+from wetread_release.agent.golden_shelf import GoldenShelf
 from wetread_release.digest import file_digest
 from wetread_release.errors import ServeFailed
 
@@ -25,10 +26,14 @@ _STRANGE_TOLERANCE = 0.05
 
 
 class GoldenCheck:
-    """Sends a release's golden films to an ensemble of one server. `root` holds the film model that draws them."""
+    """Sends a release's golden films to an ensemble of one server.
 
-    def __init__(self, url: str, root: Path, device: str) -> None:
+    `root` holds the film model that draws them, `shelf` is the folder where they are kept.
+    """
+
+    def __init__(self, url: str, root: Path, shelf: Path, device: str) -> None:
         self._url, self._root, self._device = url, root, device
+        self._shelf = GoldenShelf(root, shelf)
 
     def __call__(self, ensemble: str, manifest: Manifest) -> None:
         """Raise ServeFailed where the ensemble does not answer as `manifest` says; a release without records passes."""
@@ -39,19 +44,15 @@ class GoldenCheck:
         if golden.film_model != self._film_model():
             LOG.warning("%s has golden films that another film model draws: only its load was checked", manifest.name)
             return
+        films = self._shelf.films(golden)
         with Client(self._url, ensemble, timeout_s=_TIMEOUT_S, retry=Retry(times=0)) as client:
-            readings = [self._read(client, film, number) for number, film in enumerate(self._films(golden), 1)]
+            readings = [self._read(client, film, number) for number, film in enumerate(films, 1)]
         self._compare(manifest, golden, readings)
 
     def _film_model(self) -> str:
-        from wetread_release.golden import film_model  # noqa: PLC0415 -- as below
+        from wetread_release.golden import film_model  # noqa: PLC0415 -- most starts do without
 
         return file_digest(film_model(self._root))
-
-    def _films(self, golden: Golden) -> Sequence[bytes]:
-        from wetread_release.golden import draw_films  # noqa: PLC0415 -- OpenCV, and only here
-
-        return draw_films(self._root, golden.films)
 
     def _read(self, client: Client, film: bytes, number: int) -> Reading:
         try:

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from wetread_embedded.gentle import MARKS, mark_of
+
 from wetread_release.digest import file_digest, folder_digests
 from wetread_release.errors import ServeFailed
 from wetread_release.manifest import ReleasedPart
@@ -34,6 +36,7 @@ class ServedCopy:
 
     def tidy(self) -> None:
         """Remove what a killed writer left half done; it never had a name that Triton reads."""
+        shutil.rmtree(self.models.parent / MARKS, ignore_errors=True)
         for repository in (self.models, self.ensembles):
             for left in (*repository.glob("*/.*.partial"), *repository.glob("*/.*.writing")):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -83,9 +86,10 @@ class ServedCopy:
         sync(target.parent)
 
     @contextmanager
-    def marked(self, part: ReleasedPart, name: str) -> Iterator[None]:
-        """Keep a hidden file of this name in a part's version folder meanwhile: a word to its backend."""
-        mark = self._version(part) / name
+    def loaded_gently(self, part: ReleasedPart) -> Iterator[None]:
+        """Have the embedded server's stubs start a part at a low priority meanwhile."""
+        mark = mark_of(self._version(part))
+        mark.parent.mkdir(exist_ok=True)
         mark.touch()
         try:
             yield

@@ -21,20 +21,25 @@ if TYPE_CHECKING:
     from wetread_release.triton_config import ModelConfig
 
 LOG = logging.getLogger(__name__)
-GENTLY = ".gently"  # the embedded server's onnxruntime backend then loads at the lowest priority
 
 
 class Swap:
     """Changes what one running server serves; its caller holds the lock that the healer takes, too.
 
     `compile_idle`: called for each part before it is loaded, to do what is costly at idle priority.
+    `settled`: called with the name of a model whose load has ended, to raise the priority of what was started gently.
     """
 
     def __init__(
-        self, served: ServedCopy, control: Control, target: str, compile_idle: Callable[[ReleasedPart], None]
+        self,
+        served: ServedCopy,
+        control: Control,
+        target: str,
+        compile_idle: Callable[[ReleasedPart], None] = lambda _: None,
+        settled: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._served, self._control, self._target = served, control, target
-        self._compile = compile_idle
+        self._compile, self._settled = compile_idle, settled
 
     def load_beside(self, manifest: Manifest) -> bool:
         """Load the parts of a release beside all that is served; tell whether anything had to be loaded.
@@ -131,8 +136,9 @@ class Swap:
                 "was edited by hand, or the release should have a model name of its own; restart the server"
             )
         self._served.write_config(_with_versions(part.config, there | {part.version}))
-        with self._served.marked(part, GENTLY):
+        with self._served.loaded_gently(part):
             self._control.load(part.model)
+        self._settled(part.model)
         for version in sorted(there | {part.version}):
             if not self._control.is_ready(part.model, version):
                 raise ServeFailed(f"{part.model} version {version} is not ready after the load")

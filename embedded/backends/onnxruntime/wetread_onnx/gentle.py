@@ -7,19 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-MARK = ".gently"
-"""A file of this name in a version folder asks for it. A heal has no such file: it must be quick."""
+MARKS = "gently"
+"""Folder beside the repository whose files `<model>.<version>` ask for it. A heal has none: it must be quick."""
 LOWEST = 19
 
 T = TypeVar("T")
 
 
 def load_gently(folder: Path, load: Callable[[], T]) -> T:
-    """Call `load`; in a thread at the lowest priority where `folder` is marked. Its errors are the caller's.
+    """Call `load`; in a thread at the lowest priority where `folder`'s version is marked. Its errors are the caller's.
 
     A process may not raise its own priority again, so it is a thread that is lowered, and that ends with the load.
     """
-    if not (folder / MARK).exists():
+    if not (folder.parents[2] / MARKS / f"{folder.parent.name}.{folder.name}").exists():
         return load()
     results: list[T] = []
     errors: list[BaseException] = []
