@@ -13,6 +13,7 @@ import onnxruntime as ort
 import torch
 
 from wetread_models.network import IMAGE_SIZE, FilmClassifier
+from wetread_models.onnx_graph import drop_unused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,24 +89,10 @@ def _with_padding_in_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
         del node.attribute[:]
         node.attribute.extend([*kept, onnx.helper.make_attribute("pads", amounts)])
         node.input[0] = pads[node.input[0]].input[0]
-    _drop_unused(graph)
+    drop_unused(graph)
     for output in graph.output:
         dims = output.type.tensor_type.shape.dim
         for dim in list(dims)[2:]:
             dim.Clear()
             dim.dim_value = IMAGE_SIZE // 32
     return model
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    needed = {output.name for output in graph.output}
-    live = []
-    for node in reversed(graph.node):
-        if any(name in needed for name in node.output):
-            needed.update(node.input)
-            live.append(node)
-    del graph.node[:]
-    graph.node.extend(reversed(live))
-    weights = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(weights)

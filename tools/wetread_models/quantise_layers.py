@@ -10,6 +10,8 @@ import onnx
 import onnxruntime as ort
 from onnx import numpy_helper
 
+from wetread_models.onnx_graph import drop_unused
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -84,7 +86,7 @@ def restored(quantised: onnx.ModelProto, source: onnx.ModelProto, layers: set[st
                 graph.initializer.append(weights[name])
                 there.add(name)
     _bypass_unread(graph, made)
-    _drop_unused(graph)
+    drop_unused(graph)
     return model
 
 
@@ -195,7 +197,7 @@ def _prefix(model: onnx.ModelProto, nodes: int, *outputs: str) -> onnx.ModelProt
     part.graph.node.extend(kept)
     del part.graph.output[:]
     part.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs)
-    _drop_unused(part.graph)
+    drop_unused(part.graph)
     return part
 
 
@@ -210,17 +212,3 @@ def _bypass_unread(graph: onnx.GraphProto, made: dict[str, onnx.NodeProto]) -> N
             for position, name in enumerate(node.input):
                 if name == pair.output[0]:
                     node.input[position] = quantise.input[0]
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    needed = {output.name for output in graph.output}
-    live = []
-    for node in reversed(graph.node):
-        if any(name in needed for name in node.output):
-            needed.update(node.input)
-            live.append(node)
-    del graph.node[:]
-    graph.node.extend(reversed(live))
-    weights = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(weights)

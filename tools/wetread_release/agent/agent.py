@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wetread_release.agent.start import Begun
 
 LOG = logging.getLogger(__name__)
+_SOON_S = 1.0
 _NICENESS = 10  # of the agent's thread alone
 _AGAIN_S = 30.0  # after a failure that time may mend: a registry that is away, memory
 
@@ -170,6 +171,8 @@ class Agent:
             fell_back = isinstance(stable_fails, FellBack)
             seen.state = AgentState.FALLBACK if fell_back else AgentState.FAILED
             seen.again_at = time.monotonic() + _AGAIN_S if stable_fails and not fell_back else float("inf")
+            if not self._do.is_live():  # a server that ended proves nothing against a release
+                seen.state, seen.again_at = AgentState.WORKING, time.monotonic() + _SOON_S
         self._on_change(rollout.pipeline)
 
     def _stable(self, rollout: Rollout) -> None:

@@ -48,6 +48,10 @@ class CarryOut:
         self._record, self._target, self._check = record, target, check
         self._code = joined_digest(installed_code())
 
+    def is_live(self) -> bool:
+        """Tell whether the server can be reached."""
+        return self._control.is_live()
+
     def pipelines_served(self) -> list[str]:
         """Return the pipelines whose stable arm is in the served copy."""
         names = sorted(path.parent.name for path in self._served.ensembles.glob("*/config.pbtxt"))
