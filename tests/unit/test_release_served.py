@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import threading
 
 import pytest
 from tiny_release import PIPELINE, TinySite
 from wetread_client.rollout import Actor, StoreAway, steps
 from wetread_client.rollout.open import open_store
+from wetread_release.agent.agent import Agent, AgentSettings
 from wetread_release.agent.canary import Canary
 from wetread_release.agent.memory import MIB, available_bytes, check_memory
 from wetread_release.agent.record import PipelineRecord, Record
@@ -224,3 +226,29 @@ def test_a_load_that_fails_leaves_every_configuration_as_it_was(shelf):
         swap.load_beside(manifest)
     assert {model: shelf.served.config_text(model) for model in before} == before
     assert control.loaded == {model: served_versions(text) for model, text in before.items()}
+
+
+def test_an_agent_outlives_a_fault_of_its_own_and_goes_on(shelf):
+    class Faulty:
+        """Stands in for what carries rollouts out: its first step is a bug, the next one works."""
+
+        def __init__(self):
+            self.calls = 0
+            self.done = threading.Event()
+
+        def pipelines_served(self):
+            self.calls += 1
+            if self.calls == 1:
+                raise KeyError("a bug")
+            self.done.set()
+            return []
+
+        def __getattr__(self, name):
+            return lambda *_: 0
+
+    carry_out = Faulty()
+    settings = AgentSettings("a", "cpu", "cpu-test", "http://127.0.0.1:1", again_s=0.01)
+    agent = Agent(settings, shelf.rollouts, carry_out, threading.Lock(), {})
+    agent.start()
+    assert carry_out.done.wait(30)
+    agent.stop()

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 _SOON_S = 1.0
 _NICENESS = 10  # of the agent's thread alone
-_AGAIN_S = 30.0  # after a failure that time may mend: a registry that is away, memory
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class AgentSettings:
     heartbeat_s: float = 5.0
     drain_s: float = 5.0
     """Seconds that a candidate arm answers on after nobody is assigned to it any more."""
+    again_s: float = 30.0
+    """After a failure that time may mend: a registry that is away, memory, a fault of our own."""
 
 
 @dataclass
@@ -107,6 +108,9 @@ class Agent:
             except RolloutError as error:
                 LOG.error("a rollout cannot be read: %s", error)
                 self._stopping.wait(1.0)
+            except Exception:  # the thread's outermost loop: what is served stays, and so does the agent
+                LOG.exception("the release agent failed in a step")
+                self._stopping.wait(self.settings.again_s)
         self._withdraw_reports()
 
     def _wait_s(self) -> float:
@@ -170,7 +174,7 @@ class Agent:
         if stable_fails or candidate_fails:
             fell_back = isinstance(stable_fails, FellBack)
             seen.state = AgentState.FALLBACK if fell_back else AgentState.FAILED
-            seen.again_at = time.monotonic() + _AGAIN_S if stable_fails and not fell_back else float("inf")
+            seen.again_at = time.monotonic() + self.settings.again_s if stable_fails and not fell_back else float("inf")
             if not self._do.is_live():  # a server that ended proves nothing against a release
                 seen.state, seen.again_at = AgentState.WORKING, time.monotonic() + _SOON_S
         self._on_change(rollout.pipeline)

@@ -101,7 +101,7 @@ class CarryOut:
             return
         try:
             self._swap.load_beside(self._installed(rollout.pipeline, rollout.previous))
-        except ReleaseError as error:
+        except (ReleaseError, OSError) as error:
             LOG.warning("%s release %d is not kept ready: %s", rollout.pipeline, rollout.previous, error)
 
     def drop_candidate(self, pipeline: str) -> None:
