@@ -56,8 +56,15 @@ class Receiver:
         return self.spool.arrivals(100_000)
 
     def left(self) -> list[Path]:
-        """Every file of the spool."""
+        """Every file of the spool, the notes of open associations too."""
         return [path for path in (self.folder / "spool").rglob("*") if path.is_file()]
+
+    def left_when_alone(self) -> list[Path]:
+        """Every file of the spool once no association is open: a sender has its answer before its note is taken away."""
+        until = time.monotonic() + 30.0
+        while any(self.spool.associations.iterdir()) and time.monotonic() < until:
+            time.sleep(0.01)  # nobody tells of it
+        return self.left()
 
     def memory_mb(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()

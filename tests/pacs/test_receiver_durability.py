@@ -151,7 +151,7 @@ def test_a_failing_fsync_is_answered_with_a700_and_leaves_nothing(tmp_path: Path
         assert "EIO" in log.read_text()
         assert "a700" in said.lower() or "OutOfResources" in said or "Out of Resources" in said
         assert "(Success)" not in said
-        assert door.left() == []
+        assert door.left_when_alone() == []
         assert "(Success)" in door.send(path)
         assert len(door.received()) == 1
 
@@ -182,7 +182,7 @@ def test_a_full_disk_is_answered_with_a700_and_nothing_is_half_written(tmp_path:
         assert 3 < sum(kept) < 10
         assert kept == sorted(kept, reverse=True)
         assert all("resources" in said.lower() for said, ok in zip(answers, kept, strict=True) if not ok)
-        assert len(door.left()) == len(door.received()) == sum(kept)
+        assert len(door.left_when_alone()) == len(door.received()) == sum(kept)
         door.spool.remove(door.received()[0].name, "1.2.3")
         assert "(Success)" in door.send(films[-1])
 
@@ -191,4 +191,4 @@ def test_the_watermark_is_answered_with_a700_before_the_disk_is_full(tmp_path: P
     with receiver(tmp_path, more=f"[intake]\nwatermark_free_bytes = {1 << 50}") as door:
         assert "resources" in door.send(film(tmp_path / "film.dcm", "1.2.9")).lower()
         assert door.echo()
-        assert door.left() == []
+        assert door.left_when_alone() == []
