@@ -118,17 +118,22 @@ def find_backends(root: Path) -> dict[str, Path]:
 
 
 def copy_repository(source: Path, target: Path) -> None:
-    """Make `target` a copy of what Triton reads of `source`: each model's config.pbtxt and numbered versions."""
+    """Make `target` a copy of what Triton reads of the repository `source`."""
     if target.exists():
         shutil.rmtree(target)
     target.mkdir(parents=True)
     for config in sorted(source.glob("*/config.pbtxt")):
-        model = target / config.parent.name
-        model.mkdir()
-        shutil.copyfile(config, model / config.name)
-        for version in config.parent.iterdir():
-            if version.is_dir() and version.name.isdecimal():
-                shutil.copytree(version, model / version.name, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        copy_model(config.parent, target / config.parent.name)
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Make `target` a copy of what Triton reads of a model: config.pbtxt and its numbered versions."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    shutil.copyfile(source / "config.pbtxt", target / "config.pbtxt")
+    for version in source.iterdir():
+        if version.is_dir() and version.name.isdecimal():
+            shutil.copytree(version, target / version.name, ignore=shutil.ignore_patterns(".*", "__pycache__"))
 
 
 def _lock(path: Path, lock_fd: int) -> None:

@@ -47,7 +47,7 @@ def parse(cmdline: bytes, pid: int, prefix: str) -> Stub | None:
     return Stub(pid, version.parent.name, words[8], version.name)
 
 
-def kill(prefix: str, timeout_s: float = 5.0, *, orphans_only: bool = False) -> list[int]:
+def kill(prefix: str, timeout_s: float = GONE_WITHIN_S, *, orphans_only: bool = False) -> list[int]:
     """Kill the stubs that outlived their server and see them end; return their process ids.
 
     `orphans_only`: leave those whose server still lives: it ends them itself.

@@ -60,7 +60,7 @@ class Receiver:
         return [path for path in (self.folder / "spool").rglob("*") if path.is_file()]
 
     def left_when_alone(self) -> list[Path]:
-        """Every file of the spool once no association is open: a sender has its answer before its note is taken away."""
+        """Every file of the spool once no association is open: a sender has its answer before its note goes."""
         until = time.monotonic() + 30.0
         while any(self.spool.associations.iterdir()) and time.monotonic() < until:
             time.sleep(0.01)  # nobody tells of it

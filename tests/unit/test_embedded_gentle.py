@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from wetread_embedded import gentle
@@ -77,3 +78,8 @@ def test_a_process_is_raised_with_all_its_threads_and_its_children_only_when_tol
     finally:
         process.communicate("")
     raise_again(process.pid, children=True)  # it ended: nothing to do
+
+
+def test_the_script_and_the_backend_look_for_the_same_mark():
+    backend = Path(gentle.__file__).parents[1] / "backends" / "onnxruntime" / "wetread_onnx" / "gentle.py"
+    assert f'MARKS = "{MARKS}"' in backend.read_text()

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from rollout_stand_in import MemoryRollouts, StandInAgent
 from wetread_client.rollout import Actor, AgentState, Conflict, Gate, RolloutError, steps
+from wetread_client.rollout.store import LIVE_S
 from wetread_release.errors import Absent, ServeFailed
-from wetread_release.follow import LIVE_S, Follower, live, serves_candidate
+from wetread_release.follow import Follower, live, serves_candidate
 from wetread_release.promotion import Patience, promote, rollback, take_back, withdraw
 from wetread_release.release_site import Site
 

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from wetread_client.rollout import AgentState, StoreAway
+from wetread_client.rollout.store import LIVE_S
 
 from wetread_release.errors import ServeFailed
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
     from wetread_client.rollout import AgentReport, Rollout, RolloutStore
 
-LIVE_S = 15.0
-"""An agent whose last report is older has ended, and carries the rollout out at its next start. Machines' clocks may
-differ by as much."""
 _LOOK_AGAIN_S = 1.0
 """An agent that falls silent makes no change that could wake us."""
 

@@ -171,7 +171,7 @@ class CarryOut:
         return manifest
 
     def _has_files(self, manifest: Manifest) -> bool:
-        return all(self._served.is_intact(part) for part in manifest.pins(self._target).values())
+        return all(self._served.is_there(part) for part in manifest.pins(self._target).values())
 
     def _good(self, pipeline: str, release: int) -> None:
         record = self._record.of(pipeline)

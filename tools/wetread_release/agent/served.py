@@ -8,7 +8,6 @@
 Every file gets its name by a rename of a whole, synced one, so that a kill leaves the old or the new.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +16,8 @@ from pathlib import Path
 
 from wetread_embedded.gentle import MARKS, mark_of
 
-from wetread_release.digest import file_digest, folder_digests
+from wetread_release.digest import folder_digests
+from wetread_release.durable import copy_hashed, partial_folder, sync_folder, write_file
 from wetread_release.errors import ServeFailed
 from wetread_release.manifest import ReleasedPart
 from wetread_release.triton_config import ModelConfig
@@ -52,7 +52,11 @@ class ServedCopy:
 
     def is_intact(self, part: ReleasedPart) -> bool:
         """Tell whether a part's version folder holds its files and no others."""
-        return folder_digests(self._version(part)) == part.files if self._version(part).is_dir() else False
+        return self.is_there(part) and folder_digests(self._version(part)) == part.files
+
+    def is_there(self, part: ReleasedPart) -> bool:
+        """Tell whether a part has its version folder, whatever it holds."""
+        return self._version(part).is_dir()
 
     def install(self, part: ReleasedPart, source: Path, *, replace_changed: bool = False) -> None:
         """Put a part's files from folder `source` into its version folder.
@@ -70,20 +74,11 @@ class ServedCopy:
                     f"{part.model} version {part.version} was changed in the served copy: restart to mend"
                 )
             shutil.rmtree(target)
-        partial = target.with_name(f".{part.version}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, digest in part.files.items():
-            copy = partial / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, copy)
-            sync(copy)
-            if file_digest(copy) != digest:
-                shutil.rmtree(partial)
-                raise ServeFailed(f"{part.folder}/{name} of {part.model} version {part.version} was changed")
-        sync(partial)
-        partial.rename(target)
-        sync(target.parent)
+        with partial_folder(target) as partial:
+            for name, digest in part.files.items():
+                with (source / name).open("rb") as file:
+                    if copy_hashed(file, partial / name) != digest:
+                        raise ServeFailed(f"{part.folder}/{name} of {part.model} version {part.version} was changed")
 
     @contextmanager
     def loaded_gently(self, part: ReleasedPart) -> Iterator[None]:
@@ -192,17 +187,8 @@ def write_text(path: Path, text: str) -> bool:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     writing = path.with_name(f".{path.name}.writing")
-    writing.write_text(text)
-    sync(writing)
+    writing.unlink(missing_ok=True)
+    write_file(writing, text.encode())
     writing.replace(path)
-    sync(path.parent)
+    sync_folder(path.parent)
     return True
-
-
-def sync(path: Path) -> None:
-    """Fsync a file or a folder."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

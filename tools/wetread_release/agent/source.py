@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 
 from wetread_release.agent.served import ServedCopy, write_text
+from wetread_release.contents import of_release, signed_manifest
 from wetread_release.errors import Absent, BadDraft, ServeFailed
 from wetread_release.manifest import Manifest
 from wetread_release.registry import Registry
-from wetread_release.signing import verify
 
 LOG = logging.getLogger(__name__)
 
@@ -36,11 +36,7 @@ class Source:
 
     def _read(self, pipeline: str, release: int, document: bytes, signature: bytes) -> Manifest:
         where = f"{pipeline} release {release} in {self._registry.where}"
-        verify(document, signature, self._trusted)
-        manifest = Manifest.parse(document, where)
-        if (manifest.pipeline, manifest.release) != (pipeline, release):
-            raise BadDraft(f"{where} is the manifest of {manifest.name}")
-        return manifest
+        return of_release(signed_manifest(document, signature, self._trusted, where), pipeline, release, where)
 
     def keep(self, manifest: Manifest) -> None:
         """Remember the manifest of a release that is installed, for when the registry is away."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wetread_client.rollout import RolloutError, StoreAway
+from wetread_embedded.store import copy_model
 
 from wetread_release.agent.served import CONFIG, ServedCopy, read_text
 from wetread_release.errors import ReleaseError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 _MODEL = re.compile(r'model_name:\s*[\'"](?P<model>[^\'"]+)[\'"]')
-_COPIED = shutil.ignore_patterns(".*", "__pycache__")
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,11 @@ class Start:
             else:
                 kept.models.update(models)
                 kept.ensembles.add(config.parent.name)
-                _copy(config.parent, self._served.ensembles / config.parent.name)
+                copy_model(config.parent, self._served.ensembles / config.parent.name)
         for config in sorted((self._root / "model_repository").glob(f"*/{CONFIG}")):
             if config.parent.name not in theirs - kept.models:
                 kept.models.add(config.parent.name)
-                _copy(config.parent, self._served.models / config.parent.name)
+                copy_model(config.parent, self._served.models / config.parent.name)
         return kept
 
     def _leave_out_what_nobody_needs(self, kept: _Kept) -> None:
@@ -161,13 +161,3 @@ class Start:
             for folder in repository.iterdir():
                 if folder.name not in names:
                     shutil.rmtree(folder)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Make `target` a copy of what Triton reads of a model: config.pbtxt and the numbered versions."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    shutil.copyfile(source / CONFIG, target / CONFIG)
-    for version in source.iterdir():
-        if version.is_dir() and version.name.isdecimal():
-            shutil.copytree(version, target / version.name, ignore=_COPIED)
