@@ -6,24 +6,23 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, Group
-from rich.markup import escape
-from rich.table import Table
 
 from wetread_release.command_options import KeysFolder, RegistryUrl, RolloutsUrl, StateDir, fail, open_site, told
 from wetread_release.draft import ANY_TARGET
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wetread_release.listing import Pin, PipelineView, ReleaseRow
     from wetread_release.manifest import GateSummary
 
-_FIGURES = 4  # of a gate record in the table; --json has them all
+_FIGURES = 6  # of a gate record; --json has them all
 
 
 def list_releases(
     pipeline: Annotated[str | None, typer.Argument(help="Only this one. Default: all.", show_default=False)] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
     state_dir: StateDir = None,
     registry: RegistryUrl = "",
     rollouts: RolloutsUrl = "",
@@ -41,22 +40,39 @@ def list_releases(
             return
         if not views:
             typer.echo("nothing is published here")
-        console = Console()
-        for view in views:
-            console.print(_shown(view))
+        typer.echo("\n\n".join("\n".join(_lines(view)) for view in views))
 
 
-def _shown(view: "PipelineView") -> Group:
-    table = Table("release", "arm", "engine", "parts", "gate", "by", "when", "why", title=escape(_heading(view)))
-    table.columns[3].no_wrap = True  # a version that is cut off is none
+def _lines(view: "PipelineView") -> "Iterator[str]":
+    """Give what is known of a pipeline, the newest release first: in lines, since a table cuts off what is long."""
+    yield _heading(view)
     for row in reversed(view.releases):
-        table.add_row(*(escape(cell) for cell in _cells(view.pipeline, row)))
-    agents = Table("server", "stable", "candidate", "state", "device", "message")
+        yield from _release(view.pipeline, row)
     for report in view.agents:
-        cells = (report.agent, str(report.stable or "-"), str(report.candidate or "-"), report.state.value)
-        agents.add_row(*(escape(cell) for cell in (*cells, report.device, report.message)))
-    problems = [f"[bold red]{escape(problem)}[/]" for problem in view.problems]
-    return Group(table, agents if view.agents else "no agent is running", *problems)
+        served = f"stable {report.stable or 'none'}, candidate {report.candidate or 'none'}"
+        message = f": {report.message}" if report.message else ""
+        yield f"  server {report.agent} ({report.device}): {report.state.value}, {served}{message}"
+    if not view.agents:
+        yield "  no agent is running"
+    yield from (f"  {problem}" for problem in view.problems)
+
+
+def _release(pipeline: str, row: "ReleaseRow") -> "Iterator[str]":
+    arms = f"  {', '.join(row.arms).upper()}" if row.arms else ""
+    yield f"  release {row.release}{arms}  {row.engine} {row.precision}".rstrip()
+    when = datetime.fromtimestamp(row.at, UTC).strftime("%Y-%m-%d %H:%M UTC") if row.at else ""
+    said = " ".join(word for word in (when, row.by and f"by {row.by}") if word)
+    about = {
+        "made": f"{said}: {row.reason}" if row.reason else said,
+        "parts": "  ".join(_pin(pipeline, pin) for pin in row.pins),
+        "FORCED": row.forced,
+        "NOT SERVED": row.problem,
+    }
+    yield from (f"    {name:<6} {text}" for name, text in about.items() if text)
+    for summary in row.gate:
+        yield f"    gate   {_gate(summary)}"
+    if not row.gate:
+        yield "    gate   none"
 
 
 def _heading(view: "PipelineView") -> str:
@@ -69,17 +85,6 @@ def _heading(view: "PipelineView") -> str:
         f"{view.pipeline}: revision {rollout.revision}, {rollout.act} by {rollout.by}"
         f"{f' (approved by {rollout.approved_by})' if rollout.approved_by else ''}{share}{shadow}"
     )
-
-
-def _cells(pipeline: str, row: "ReleaseRow") -> tuple[str, ...]:
-    pins = "\n".join(_pin(pipeline, pin) for pin in row.pins)
-    gate = "\n".join(_gate(summary) for summary in row.gate) or "none"
-    if row.forced:
-        gate = f"FORCED: {row.forced}\n{gate}"
-    why = "\n".join(text for text in (row.reason, row.problem and f"NOT SERVED: {row.problem}") if text)
-    when = datetime.fromtimestamp(row.at, UTC).strftime("%Y-%m-%d %H:%M") if row.at else ""
-    engine = f"{row.engine} {row.precision}".strip()
-    return (str(row.release), ", ".join(row.arms), engine, pins, gate, row.by, when, why)
 
 
 def _pin(pipeline: str, pin: "Pin") -> str:
