@@ -1,7 +1,7 @@
 """The versioned recipe of a volume pipeline: everything that decides how a series becomes a tensor."""
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,7 +57,7 @@ class VolumeRecipe:
     buckets: Buckets = Buckets()
     most_voxels: int = 96 * 2**20
     """Of VOLUME with its padding; a larger one is refused."""
-    limits: DecodeLimits = DecodeLimits()
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
 
     @property
     def resample(self) -> Resample:
@@ -78,7 +78,7 @@ class VolumeRecipe:
             raise ValueError(
                 f"{path}: schema {schema} of kind {kind} is not known here, this code reads {SCHEMA} of {KIND}"
             )
-        if unknown := document.keys() - {field.name for field in fields(cls)}:
+        if unknown := document.keys() - {each.name for each in fields(cls)}:
             raise ValueError(f"{path}: unknown keys {sorted(unknown)}")
         try:
             recipe = cls(
