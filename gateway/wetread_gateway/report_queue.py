@@ -16,7 +16,7 @@ from wetread_gateway.audit import AuditEvent
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import ALERTS
 from wetread_gateway.priority import Priority
-from wetread_gateway.reading.stored import StoredReading
+from wetread_gateway.reading.segmentation_table import keep_segmentation, reading_of
 from wetread_gateway.state.store import note
 from wetread_gateway.state.tables import (
     DELIVERIES,
@@ -32,9 +32,8 @@ from wetread_gateway.state.tables import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy.engine import Connection
-
     from wetread_gateway.context import Context
+    from wetread_gateway.reading.stored import StoredReading
     from wetread_gateway.results.order import BuiltObject
     from wetread_gateway.state.store import AnyRow
 
@@ -106,13 +105,8 @@ def settle(context: Context, work: AnyRow) -> StoredReading | None:
     row = {"work_id": work.id, "document": theirs.document(), "heatmap": theirs.heatmap, "read_at": theirs.read_at}
     with suppress(IntegrityError), context.store.write() as connection:
         connection.execute(insert(READINGS).values(row))
+        keep_segmentation(connection, work.id, theirs.segmentation)
     return theirs
-
-
-def reading_of(connection: Connection, work_id: int) -> StoredReading | None:
-    """Give the reading of a work, None when it has none yet."""
-    row = connection.execute(select(READINGS).where(READINGS.c.work_id == work_id)).first()
-    return None if row is None else StoredReading.parse(row.document, row.heatmap)
 
 
 def without_reading(context: Context, work: AnyRow) -> None:

@@ -90,6 +90,7 @@ BOUNDS: dict[str, Range | Form | Filled] = {
     "Completeness.quiet_s": Range(0, 3600),
     "Triton.concurrency": Range(1, 256),
     "Triton.deadline_s": Range(0.1, 3600),
+    "Triton.series_deadline_s": Range(0.1, 86400),
     "Triton.lease_s": Range(1, 86400),
     "Triton.attempts": Range(1, 100),
     "Triton.rollouts": ROLLOUTS,

@@ -118,8 +118,8 @@ def _destination(destination: Destination, place: Place, settings: Settings) -> 
             yield Mistake((*place, "url"), f"{name}: the url holds a password", "use token_file")
         elif destination.token_file and url.scheme == "http" and not is_loopback(url.hostname):
             yield Mistake((*place, "url"), f"{name}: its token would travel in the clear", "use https")
-    if destination.sr == "none" and not destination.capture and not destination.fhir:
-        yield Mistake(place, f"{name} wants no result at all", "write sr, capture or fhir, or take it out")
+    if destination.sr == "none" and not (destination.capture or destination.seg or destination.fhir):
+        yield Mistake(place, f"{name} wants no result at all", "write sr, capture, seg or fhir, or take it out")
 
 
 def _needs(destination: Destination) -> dict[str, tuple[str, ...]]:

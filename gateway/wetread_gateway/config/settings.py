@@ -154,6 +154,8 @@ class Triton:
     """Films under way at once; one more slot is kept for STAT."""
     deadline_s: float = 30.0
     """Seconds that one film may take."""
+    series_deadline_s: float = 300.0
+    """Seconds that one series may take, where the pipeline takes series whole; its lease is kept meanwhile."""
     lease_s: float = 60.0
     """Seconds after which the work of a reader that has not been heard of is given to another."""
     attempts: int = 3
@@ -191,6 +193,8 @@ class Destination:
     """The richest structured report it takes."""
     capture: bool = True
     """Whether it gets a Secondary Capture."""
+    seg: bool = True
+    """Whether it gets a Segmentation (DICOM SEG) where the pipeline makes one; the report refers to it."""
     fhir: bool = False
     """Whether a FHIR DiagnosticReport is written beside the objects, in the spool's `results` folder."""
     verify: Literal["commitment", "find", "qido", "none"] = "commitment"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -65,7 +66,8 @@ class HttpWorklist:
 
     def shadow(self, lease: Lease, reading: StoredReading) -> None:
         """Hand in what a candidate says; tried once."""
-        self._ask("POST", f"/{lease.work}/shadow", Completion.of(lease.token, reading))
+        kept = replace(reading, segmentation=None)  # nobody compares it
+        self._ask("POST", f"/{lease.work}/shadow", Completion.of(lease.token, kept))
 
     def fail(self, lease: Lease, failure: Failure) -> None:
         """Give a work back."""

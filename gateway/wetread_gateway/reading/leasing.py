@@ -32,6 +32,8 @@ COLUMNS = (
     WORKS.c.lease_token,
 )
 
+_AT_ONCE = 5000  # a statement takes only so many values
+
 
 def due(now: float, routes: Routes, *, stat_only: bool) -> tuple[ColumnElement[bool], ...]:
     """Give the works that may be leased, as two conditions: each has the order of the index, their union has not.
@@ -83,11 +85,13 @@ def choose(held: Sequence[Any], due: Sequence[Any]) -> list[Any]:
 
 def sources_of(connection: Connection, works: Sequence[Any]) -> dict[int, LeasedSource]:
     """Give the images of works, by the id of their row."""
-    ids = {source for work in works for source in work.sources}
-    images = connection.execute(
-        select(INSTANCES.c.id, INSTANCES.c.sop_uid, INSTANCES.c.path).where(INSTANCES.c.id.in_(ids))
-    )
-    return {row.id: LeasedSource(row.sop_uid, row.path) for row in images}
+    ids = sorted({source for work in works for source in work.sources})
+    columns = (INSTANCES.c.id, INSTANCES.c.sop_uid, INSTANCES.c.path)
+    found: dict[int, LeasedSource] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        rows = connection.execute(select(*columns).where(INSTANCES.c.id.in_(ids[start : start + _AT_ONCE])))
+        found.update((row.id, LeasedSource(row.sop_uid, row.path)) for row in rows)
+    return found
 
 
 def lease_of(row: Any, token: int, owner: str, until: float, sources: dict[int, LeasedSource], routes: Routes) -> Lease:

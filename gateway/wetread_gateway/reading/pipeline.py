@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from wetread_client import Client, Rejected, Retry, WetreadError
 
-from wetread_gateway.reading.canary import canary_film
+from wetread_gateway.reading.canary import CANARY_MODALITIES, canary_film, canary_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -21,24 +21,37 @@ if TYPE_CHECKING:
 
 PROBES = 4  # of two instances, each gets one of four in a row
 _PROBE_S = 10.0
+_SERIES_PROBE_S = 60.0
 
 
 class Pipeline:
-    """Reads films with what the server serves as `model`; safe to use from many threads."""
+    """Reads films, or series, with what the server serves as `model`; safe to use from many threads."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._last: tuple[int, PipelineCard] | None = None
+        self._takes_series: bool | None = None
+
+    def takes_series(self) -> bool:
+        """Whether it takes a series whole; the server is asked once a release. The client's errors."""
+        if self._takes_series is None:
+            asked = getattr(self._client, "takes_series", None)
+            self._takes_series = bool(asked and asked())
+        return self._takes_series
 
     def read(
         self, film: Path | Buffer, deadline_s: float, *, any_body_part: bool, heatmap: bool = True
     ) -> tuple[Reading, PipelineCard]:
         """Read a film once, and give the card of the release that read it; the client's errors, OSError."""
         reading = self._client.read(film, any_body_part=any_body_part, heatmap=heatmap, deadline_s=deadline_s)
-        card = self._client.card(reading.release)
-        assert card is not None, "a client that has a reading has its card"
-        self._last = (reading.release, card)
-        return reading, card
+        return reading, self._learn(reading.release)
+
+    def read_series(
+        self, files: Sequence[Path | Buffer], deadline_s: float, *, any_body_part: bool
+    ) -> tuple[Reading, PipelineCard]:
+        """Read the images of a series, in any order, as a whole; otherwise as `read`."""
+        reading = self._client.read_series(files, any_body_part=any_body_part, deadline_s=deadline_s)
+        return reading, self._learn(reading.release)
 
     def release(self) -> tuple[int, PipelineCard] | None:
         """Give the release that answers now and its card, for what the pipeline refuses; None when it will not say."""
@@ -54,11 +67,30 @@ class Pipeline:
 
     def probe(self, times: int = PROBES) -> None:
         """Read a film that is known to be good, so often; the client's errors when the pipeline does not work."""
+        if self.takes_series():
+            self._probe_series()
+            return
         for _ in range(times):
             try:
                 self.read(canary_film(), _PROBE_S, any_body_part=True)
             except Rejected:
                 return  # a pipeline for other images lives, and says so
+
+    def _probe_series(self) -> None:
+        """Read a small series of the modality that it takes; what refuses them all lives, and says so."""
+        for modality in CANARY_MODALITIES:
+            with contextlib.suppress(Rejected):
+                self.read_series(canary_series(modality), _SERIES_PROBE_S, any_body_part=True)
+                return
+
+    def _learn(self, release: int) -> PipelineCard:
+        """Keep the card of a release that has answered; another one may take something else."""
+        card = self._client.card(release)
+        assert card is not None, "a client that has a reading has its card"
+        if self._last is not None and self._last[0] != release:
+            self._takes_series = None
+        self._last = (release, card)
+        return card
 
     def close(self) -> None:
         """Close connections and remove shared memory."""

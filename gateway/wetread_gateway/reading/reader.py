@@ -176,7 +176,13 @@ class Reader:
         try:
             with metrics.timed("read"):
                 pipeline = self._pipelines[lease.served.model]
-                reading = read(lease, partial(self._worklist.film, lease), pipeline, settings.deadline_s)
+                reading = read(
+                    lease,
+                    partial(self._worklist.film, lease),
+                    pipeline,
+                    settings.deadline_s,
+                    settings.series_deadline_s,
+                )
             self._pauses.worked(lease.served)
             self._worklist.complete(lease, reading)
             if lease.has_shadow:

@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="", help="this reader's name, stable over restarts and its alone")
     parser.add_argument("--concurrency", type=int, default=_DEFAULTS.concurrency)
     parser.add_argument("--deadline", type=float, default=_DEFAULTS.deadline_s, help="seconds one film may take")
+    parser.add_argument(
+        "--series-deadline", type=float, default=_DEFAULTS.series_deadline_s, help="one series, likewise"
+    )
     parser.add_argument("--lease", type=float, default=_DEFAULTS.lease_s, help="the gateway's triton.lease_s")
     chosen = parser.parse_args(arguments)
     # A name of its own each time is safe; with a stable one a reader that comes back takes its works up at once.
@@ -44,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     settings = Triton(
-        url=chosen.triton, concurrency=chosen.concurrency, deadline_s=chosen.deadline, lease_s=chosen.lease
+        url=chosen.triton,
+        concurrency=chosen.concurrency,
+        deadline_s=chosen.deadline,
+        series_deadline_s=chosen.series_deadline,
+        lease_s=chosen.lease,
     )
     token = chosen.token_file.read_text().split("\n")[0].strip() if chosen.token_file else ""
     certificate = (chosen.certificate, chosen.key or chosen.certificate) if chosen.certificate else None

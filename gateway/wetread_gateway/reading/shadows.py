@@ -101,7 +101,8 @@ class Shadows:
         film = partial(self._worklist.film, lease)
         try:
             pipeline = self._pipelines[lease.served.model]
-            reading = read(lease, film, pipeline, self._settings().deadline_s, heatmap=False)
+            settings = self._settings()
+            reading = read(lease, film, pipeline, settings.deadline_s, settings.series_deadline_s, heatmap=False)
             self._pauses.worked(lease.served)
             if not self._ended.is_set():
                 self._worklist.shadow(lease, reading)

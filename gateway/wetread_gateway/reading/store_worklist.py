@@ -17,10 +17,11 @@ from wetread_gateway.errors import LeaseLost, SourceMissing
 from wetread_gateway.instance import study_key
 from wetread_gateway.reading.leasing import COLUMNS, choose, due, lease_of, sources_of
 from wetread_gateway.reading.routes import Routes
+from wetread_gateway.reading.segmentation_table import keep_segmentation
 from wetread_gateway.reading.shadow_readings import keep_shadow
 from wetread_gateway.reading.worklist import Failure, FailureKind, Lease
 from wetread_gateway.state.store import note
-from wetread_gateway.state.tables import READINGS, WORKS, WorkState
+from wetread_gateway.state.tables import INSTANCES, READINGS, WORKS, WorkState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +77,18 @@ class StoreWorklist:
         """Give the lease under which a work is being read, or was read by nobody else; LeaseLost."""
         return self._known(work, token, (WorkState.LEASED, *_READ))
 
+    def source(self, work: int, token: int, n: int) -> Path:
+        """Give the file of one image to who has but these numbers; a series has a thousand of them. LeaseLost."""
+        states = (WorkState.LEASED, *_READ)
+        with self._context.store.read() as connection:
+            known = and_(WORKS.c.id == work, WORKS.c.state.in_(states), WORKS.c.lease_token == token)
+            row = connection.execute(select(WORKS.c.study_uid, WORKS.c.sources).where(known)).first()
+            if row is None:
+                raise LeaseLost(f"work {work} is not leased under token {token} any more")
+            one = row.sources[n : n + 1]
+            path = connection.execute(select(INSTANCES.c.path).where(INSTANCES.c.id.in_(one))).scalar()
+        return self._located(path or "", row.study_uid, n, len(row.sources))
+
     def _known(self, work: int, token: int, states: Sequence[WorkState]) -> Lease:
         with self._context.store.read() as connection:
             columns = (*COLUMNS, WORKS.c.lease_owner, WORKS.c.lease_until)
@@ -104,6 +117,7 @@ class StoreWorklist:
                     work_id=lease.work, document=reading.document(), heatmap=reading.heatmap, read_at=reading.read_at
                 )
             )
+            keep_segmentation(connection, lease.work, reading.segmentation)
             note(connection, lease.study_uid, "read", _plain(message), detail)
         self._context.ring("report")
         self._context.ring("door")
@@ -149,11 +163,15 @@ class StoreWorklist:
 
     def film(self, lease: Lease, n: int) -> Path:
         """Give the file of the n-th source."""
-        missing = SourceMissing(f"the file of image {n + 1} of {len(lease.sources)} is nowhere in the spool")
-        if n >= len(lease.sources) or not lease.sources[n].hint:
+        hint = lease.sources[n].hint if n < len(lease.sources) else ""
+        return self._located(hint, lease.study_uid, n, len(lease.sources))
+
+    def _located(self, hint: str, study_uid: str, n: int, count: int) -> Path:
+        missing = SourceMissing(f"the file of image {n + 1} of {count} is nowhere in the spool")
+        if not hint:
             raise missing
         try:
-            return self._context.spool.locate(lease.sources[n].hint, lease.study_uid)
+            return self._context.spool.locate(hint, study_uid)
         except FileNotFoundError as error:
             raise missing from error
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from wetread_client.card import Code
+
+from wetread_gateway.reading.segmentation import StoredSegmentation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +45,8 @@ class StoredReading:
 
     `read_at`: seconds since 1970; every date and time of a report comes from it. `intended_*`: of the release's card.
     `novelty`: above 1 the film is unlike those of training; None where the release does not tell it.
-    `heatmap`: uint8 [C, h, w], zlib-compressed, with its shape; None where there is none.
+    `heatmap`: uint8 [C, h, w], zlib-compressed, with its shape; None where there is none. `heatmap_source_uid`: the
+    image that a picture of the reading shows. `segmentation`: of a series; None where the release makes none.
     """
 
     pipeline: str
@@ -62,6 +66,7 @@ class StoredReading:
     heatmap: bytes | None = None
     heatmap_shape: tuple[int, int, int] | None = None
     heatmap_source_uid: str = ""
+    segmentation: StoredSegmentation | None = None
 
     @classmethod
     def of(cls, reading: Reading, card: PipelineCard, arm: str, read_at: float, source_uid: str) -> StoredReading:
@@ -91,6 +96,16 @@ class StoredReading:
             heatmap_source_uid="" if heatmap is None else source_uid,
         )
 
+    @classmethod
+    def of_series(cls, reading: Reading, card: PipelineCard, arm: str, read_at: float) -> StoredReading:
+        """Keep what the client gave of a series as a whole; ValueError when that contradicts itself."""
+        kept = cls.of(reading, card, arm, read_at, "")
+        segmentation = StoredSegmentation.of(reading, card)
+        left_out = Counter(one.why for one in reading.notes.left_out)
+        warnings = tuple(f"{count} images of the series not read: {why}" for why, count in left_out.items())
+        shown = "" if segmentation is None else segmentation.sop_uids[segmentation.largest_slice()]
+        return replace(kept, warnings=(*warnings, *kept.warnings), segmentation=segmentation, heatmap_source_uid=shown)
+
     def pixels(self) -> NDArray[np.uint8] | None:
         """Give the heatmap, uint8 [C, h, w]."""
         if self.heatmap is None or self.heatmap_shape is None:
@@ -98,12 +113,15 @@ class StoredReading:
         return np.frombuffer(zlib.decompress(self.heatmap), np.uint8).reshape(self.heatmap_shape)
 
     def document(self) -> dict[str, Any]:
-        """Give all but the heatmap's bytes, as JSON has it."""
-        content: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, heatmap=None))))
+        """Give all but the heatmap's bytes and the segmentation, as JSON has it."""
+        content: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, heatmap=None, segmentation=None))))
+        del content["segmentation"]  # it has a table of its own
         return content
 
     @classmethod
-    def parse(cls, document: dict[str, Any], heatmap: bytes | None) -> StoredReading:
+    def parse(
+        cls, document: dict[str, Any], heatmap: bytes | None, segmentation: StoredSegmentation | None = None
+    ) -> StoredReading:
         """Read what `document` gave."""
         content = dict(document)
         content["findings"] = tuple(
@@ -116,4 +134,4 @@ class StoredReading:
         refusal = content["refusal"]
         content["refusal"] = None if refusal is None else Refusal(**refusal)
         content["heatmap"] = heatmap
-        return cls(**content)
+        return cls(**content, segmentation=segmentation)

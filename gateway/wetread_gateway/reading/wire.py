@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from wetread_gateway.priority import Priority
+from wetread_gateway.reading.segmentation import StoredSegmentation
 from wetread_gateway.reading.stored import StoredReading
 from wetread_gateway.reading.worklist import Failure, FailureKind, Lease, LeasedSource, Served
 
@@ -18,6 +20,7 @@ Name = Annotated[str, Field(min_length=1, max_length=48, pattern=r"^[A-Za-z0-9_.
 Model = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_.:-]*$")]
 Work = Annotated[int, Field(ge=1, le=_LARGEST)]
 _READING = TypeAdapter(StoredReading)
+_SEGMENTATION = TypeAdapter(StoredSegmentation)
 
 
 class _Document(BaseModel):
@@ -52,24 +55,43 @@ class Token(_Document):
     token: Work
 
 
+class SegmentationDocument(_Document):
+    """A segmentation without its labels, and those, zlib-compressed, in base64."""
+
+    document: dict[str, Any]
+    labels: str
+
+    def parsed(self) -> StoredSegmentation:
+        """Give the segmentation; ValueError when it is none."""
+        labels = base64.b64decode(self.labels, validate=True)
+        segmentation = _SEGMENTATION.validate_python({**self.document, "labels": labels})
+        segmentation.pixels()  # that they are as many as it says
+        json.dumps(segmentation.document(), allow_nan=False)
+        return segmentation
+
+
 class Completion(Token):
-    """A reading without its heatmap, and that, zlib-compressed, in base64."""
+    """A reading without its heatmap, that, zlib-compressed, in base64, and what segmentation it has."""
 
     reading: dict[str, Any]
     heatmap: str | None = None
+    segmentation: SegmentationDocument | None = None
 
     @classmethod
     def of(cls, token: int, reading: StoredReading) -> dict[str, Any]:
         """Give the JSON of a reading."""
         heatmap = None if reading.heatmap is None else base64.b64encode(reading.heatmap).decode()
-        return {"token": token, "reading": reading.document(), "heatmap": heatmap}
+        content = {"token": token, "reading": reading.document(), "heatmap": heatmap}
+        if (kept := reading.segmentation) is not None:
+            content["segmentation"] = {"document": kept.document(), "labels": base64.b64encode(kept.labels).decode()}
+        return content
 
     def parsed(self) -> StoredReading:
         """Give the reading; ValueError when it is none."""
         heatmap = None if self.heatmap is None else base64.b64decode(self.heatmap, validate=True)
         reading = _READING.validate_python({**self.reading, "heatmap": heatmap})
         json.dumps(reading.document(), allow_nan=False)  # no JSON has them, and PostgreSQL takes none
-        return reading
+        return reading if self.segmentation is None else replace(reading, segmentation=self.segmentation.parsed())
 
 
 class FailureDocument(Token):

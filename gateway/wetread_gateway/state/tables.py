@@ -153,9 +153,17 @@ READINGS = Table(  # written once, before any object is built
     "readings",
     METADATA,
     Column("work_id", Integer, ForeignKey("works.id"), primary_key=True),
-    Column("document", JSON, nullable=False),  # a StoredReading without its heatmap
+    Column("document", JSON, nullable=False),  # a StoredReading without its heatmap and segmentation
     Column("heatmap", LargeBinary),  # zlib over uint8 [C, h, w]
     Column("read_at", Float, nullable=False),
+)
+
+SEGMENTATIONS = Table(  # what a series' reading has beside its document; written with it
+    "segmentations",
+    METADATA,
+    Column("work_id", Integer, ForeignKey("works.id"), primary_key=True),
+    Column("document", JSON, nullable=False),  # a StoredSegmentation without its labels
+    Column("labels", LargeBinary, nullable=False),  # zlib over uint8 [slices, rows, columns]
 )
 
 SHADOW_READINGS = Table(  # what a candidate says of works that the stable arm has read; never delivered

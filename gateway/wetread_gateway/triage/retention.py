@@ -24,6 +24,7 @@ from wetread_gateway.state.tables import (
     INSTANCES,
     OBJECTS,
     READINGS,
+    SEGMENTATIONS,
     SERIES,
     SHADOW_READINGS,
     STUDIES,
@@ -180,7 +181,7 @@ def _delete(connection: Connection, studies: Sequence[str]) -> None:
     # A correction into another study refers to the work that it corrected.
     followers = update(WORKS).where(WORKS.c.predecessor.in_(of_them), WORKS.c.study_uid.not_in(studies))
     connection.execute(followers.values(predecessor=None))
-    for table in (READINGS, SHADOW_READINGS, OBJECTS, DELIVERIES):
+    for table in (READINGS, SEGMENTATIONS, SHADOW_READINGS, OBJECTS, DELIVERIES):
         connection.execute(delete(table).where(table.c.work_id.in_(of_them)))
     connection.execute(update(WORKS).where(WORKS.c.study_uid.in_(studies)).values(predecessor=None))
     for table in (WORKS, INSTANCES, SERIES, EVENTS, STUDY_ARMS, STUDIES):

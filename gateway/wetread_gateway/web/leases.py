@@ -81,7 +81,7 @@ class _Door:
     ) -> _Film:
         """Give the n-th film of a leased work, as it came."""
         with _answers():
-            return _Film(self._worklist.film(self._worklist.completed(work, token), n), media_type="application/dicom")
+            return _Film(self._worklist.source(work, token, n), media_type="application/dicom")
 
 
 def make_leases_router(context: Context) -> APIRouter:
