@@ -66,12 +66,12 @@ class VolumeRecipe:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read `recipe.json` in `folder`.
+        """Read `recipe.json` in `folder`, or a file of any name.
 
         Raises:
             ValueError: an unknown schema, a key missing or not known, or a value that makes no tensor, by name.
         """
-        path = folder / "recipe.json"
+        path = folder / "recipe.json" if folder.is_dir() else folder
         document: dict[str, Any] = json.loads(path.read_text())
         schema, kind = document.pop("schema", None), document.pop("kind", None)
         if (schema, kind) != (SCHEMA, KIND):
@@ -96,7 +96,7 @@ class VolumeRecipe:
             raise ValueError(f"{path}: {error} is missing") from error
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from error
-        if fault := _fault(recipe):
+        if fault := fault_of(recipe):
             raise ValueError(f"{path}: {fault}")
         return recipe
 
@@ -105,7 +105,7 @@ def _tuples(document: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
 
 
-def _fault(recipe: VolumeRecipe) -> str:
+def fault_of(recipe: VolumeRecipe) -> str:
     """Say what keeps a recipe from making a tensor; empty: nothing."""
     axes = [next((axis for axis, pair in enumerate(LETTERS) if letter in pair), -1) for letter in recipe.orientation]
     if sorted(axes) != [0, 1, 2]:

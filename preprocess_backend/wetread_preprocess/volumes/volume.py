@@ -93,7 +93,15 @@ class VolumePreprocessor:
             InvalidDicom: the series is broken, with the file's place in the request and the attribute.
             UnsupportedImage: it is not for this pipeline, or no decoder reads it.
         """
-        clock = _Clock()
+        clock = Clock()
+        series, doubts = self.take(files, options, clock)
+        return self.make(series, doubts, clock)
+
+    def take(
+        self, files: Sequence[Buffer], options: VolumeOptions = _NOTHING_SAID, clock: "Clock | None" = None
+    ) -> tuple[Series, tuple[str, ...]]:
+        """Make a series of the files and let it in, with the warnings of both; raises as `read` does."""
+        clock = clock or Clock()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # pydicom's; odd values are judged here, by attribute
             with clock.step("series"):
@@ -101,11 +109,11 @@ class VolumePreprocessor:
                     files, self.recipe.series, self.recipe.limits, self._sandbox, self.recipe.modalities
                 )
                 doubts = admit(series, self.recipe, any_body_part=options.any_body_part)
-        return self.make(series, (*series.warnings, *doubts), clock)
+        return series, (*series.warnings, *doubts)
 
-    def make(self, series: Series, doubts: tuple[str, ...] = (), clock: "_Clock | None" = None) -> Volume:
+    def make(self, series: Series, doubts: tuple[str, ...] = (), clock: "Clock | None" = None) -> Volume:
         """Make the volume of a series that has been read; raises as `read` does."""
-        clock = clock or _Clock()
+        clock = clock or Clock()
         place = next(n for n, step in enumerate(self.recipe.steps) if step is self.recipe.resample)
         stack = series.stack
         for step in self.recipe.steps[:place]:
@@ -182,7 +190,7 @@ def _fill(values: npt.NDArray[np.float32], shape: tuple[int, int, int], fill: fl
     values[:first, :second, third:] = fill
 
 
-class _Clock:
+class Clock:
     """How long each step took."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
