@@ -118,11 +118,29 @@ def compile_kernels() -> None:
             each.compiled()
 
 
+class Primitive(Generic[_Arguments, _Result]):
+    """What kernels call and Python cannot: an intrinsic, built by `make` when a kernel that names it is compiled."""
+
+    def __init__(self, signature: Callable[_Arguments, _Result], make: Callable[[], object]) -> None:
+        self.__doc__ = signature.__doc__
+        self._make = make
+        self._made: object = None
+
+    def __call__(self, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        """Only within a kernel."""
+        raise TypeError("a primitive is called by kernels alone")
+
+    def compiled(self) -> object:
+        """The form that numba knows."""
+        self._made = self._made or self._make()
+        return self._made
+
+
 def _with_compiled_names(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give the function with every kernel that it calls in the form that numba knows."""
     assert isinstance(function, FunctionType)
     names = {
-        name: value.compiled() if isinstance(value, Kernel) else value
+        name: value.compiled() if isinstance(value, Kernel | Primitive) else value
         for name, value in function.__globals__.items()
         if name in function.__code__.co_names or name.startswith("__")
     }
