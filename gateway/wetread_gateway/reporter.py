@@ -13,8 +13,9 @@ from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import timed
 from wetread_gateway.priority import Priority
 from wetread_gateway.report_queue import Report, bury, excuse, record, settle, take
-from wetread_gateway.results.order import ObjectKind, ObjectReference, ReportOrder, Source
+from wetread_gateway.results.order import ObjectKind, ObjectReference, ReportOrder
 from wetread_gateway.results.reporter import Reporter
+from wetread_gateway.results.sources import sources_of
 from wetread_gateway.state.tables import INSTANCES, OBJECTS, WORKS, WorkKind
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class ReporterStage:
         if not any(wanted.values()):
             return Report((), {}, ())
         files = _files(context, work)
-        sources = tuple(Source.of_file(file) for file in files)
+        sources = sources_of(files)
         order = ReportOrder(
             kind=WorkKind(work.kind),
             number=work.number,
@@ -163,6 +164,8 @@ def _kinds(destination: Destination, kind: WorkKind, *, refused: bool) -> frozen
         kinds.add(ObjectKind.KEY_OBJECTS)
     elif destination.capture and (not refused or not kinds):
         kinds.add(ObjectKind.CAPTURE)
+    if destination.seg and kind is not WorkKind.WITHDRAW and not refused:
+        kinds.add(ObjectKind.SEGMENTATION)  # made where the reading has one
     if destination.fhir:
         kinds.add(ObjectKind.FHIR)
     return frozenset(kinds)

@@ -19,6 +19,7 @@ from pydicom.uid import (
     KeyObjectSelectionDocumentStorage,
     RLELossless,
     SecondaryCaptureImageStorage,
+    SegmentationStorage,
 )
 
 from wetread_gateway.delivery import commitment, statuses
@@ -47,11 +48,12 @@ if TYPE_CHECKING:
 # What the reporter makes.
 DOCUMENTS = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage, KeyObjectSelectionDocumentStorage)
 IMAGES = (SecondaryCaptureImageStorage,)
+SEGMENTATIONS = (SegmentationStorage,)
 # How an image may be encoded beside the plain syntaxes; each in a context of its own, or a peer could take one for all.
 ENCODED = (JPEG2000Lossless, JPEG2000, JPEGLSLossless, JPEGLosslessSV1, JPEGBaseline8Bit, RLELossless)
 
 PROPOSALS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    *((str(document), (syntax,)) for document in DOCUMENTS for syntax in PLAIN),
+    *((str(document), (syntax,)) for document in (*DOCUMENTS, *SEGMENTATIONS) for syntax in PLAIN),
     *((str(image), (str(syntax),)) for image in IMAGES for syntax in (*PLAIN, *ENCODED)),
     (commitment.PUSH_MODEL, PLAIN),
     (STUDY_ROOT_FIND, PLAIN),

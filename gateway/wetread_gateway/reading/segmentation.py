@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wetread_client import PipelineCard, Reading
     from wetread_client.reading import SeriesGeometry
 
+Point = tuple[float, float, float]
 _LARGEST = 1 << 31  # pixels; what a reader elsewhere hands in shall not blow up to more
 
 
@@ -41,18 +42,24 @@ class StoredSegmentation:
     """Labels of a series, in the order of its slices along their normal.
 
     `shape`: slices, rows, columns. `sop_uids`, `frames`: the image of each slice, and which frame of it, from 0; images
-    that the release left out are not among them. `labels`: uint8 [slices, rows, columns], zlib-compressed.
+    that the release left out are not among them. `positions_mm`: of each slice's first pixel, in the patient (LPS).
+    `pixel_spacing_mm`: between rows, between columns. `labels`: uint8 [slices, rows, columns], zlib-compressed.
     """
 
     shape: tuple[int, int, int]
     sop_uids: tuple[str, ...]
     frames: tuple[int, ...]
+    positions_mm: tuple[Point, ...]
+    row_direction: Point
+    column_direction: Point
+    pixel_spacing_mm: tuple[float, float]
     segments: tuple[StoredSegment, ...]
     labels: bytes
 
     def __post_init__(self) -> None:
         pixels = self.shape[0] * self.shape[1] * self.shape[2]
-        if min(self.shape) < 1 or pixels > _LARGEST or not self.shape[0] == len(self.sop_uids) == len(self.frames):
+        counts = {len(self.sop_uids), len(self.frames), len(self.positions_mm)}
+        if min(self.shape) < 1 or pixels > _LARGEST or counts != {self.shape[0]}:
             raise ValueError("a segmentation whose shape is none, or whose slices are not all named")
 
     @classmethod
@@ -72,6 +79,10 @@ class StoredSegmentation:
             shape=(labels.shape[0], labels.shape[1], labels.shape[2]),
             sop_uids=tuple(geometry.sop_instance_uids),
             frames=tuple(geometry.frames),
+            positions_mm=tuple(map(_point, geometry.positions_mm)),
+            row_direction=_point(geometry.row_direction),
+            column_direction=_point(geometry.column_direction),
+            pixel_spacing_mm=_pair(geometry.pixel_spacing_mm),
             segments=tuple(
                 StoredSegment(
                     value=segment.value,
@@ -121,6 +132,10 @@ class StoredSegmentation:
             shape=_three(document["shape"]),
             sop_uids=tuple(document["sop_uids"]),
             frames=tuple(document["frames"]),
+            positions_mm=tuple(map(_point, document["positions_mm"])),
+            row_direction=_point(document["row_direction"]),
+            column_direction=_point(document["column_direction"]),
+            pixel_spacing_mm=_pair(document["pixel_spacing_mm"]),
             segments=tuple(
                 StoredSegment(
                     **{
@@ -139,6 +154,16 @@ class StoredSegmentation:
 def _three(values: Sequence[int]) -> tuple[int, int, int]:
     first, second, third = values
     return first, second, third
+
+
+def _point(values: Sequence[float]) -> Point:
+    x, y, z = values
+    return float(x), float(y), float(z)
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    first, second = values
+    return float(first), float(second)
 
 
 def _slice_volumes_ml(geometry: SeriesGeometry) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from pydicom.sr.coding import Code
 
-    from wetread_gateway.results.content import ContentFacts
+    from wetread_gateway.results.content import ContentFacts, FindingFacts
     from wetread_gateway.results.order import ReportOrder
     from wetread_gateway.results.source import Source
 
@@ -53,7 +53,7 @@ def shown(order: ReportOrder) -> Source:
 def words_of(order: ReportOrder, facts: ContentFacts) -> Words:
     """Say in a few lines what the report says; nothing here names a patient."""
     reading = order.reading
-    told = all(finding.probability is not None for finding in facts.findings)
+    told = all(finding.value != ours.UNDETERMINED for finding in facts.findings)
     warnings = facts.comments[: len(facts.comments) - facts.circumstances]
     if facts.findings and not told:
         warnings = ("No probability and no heatmap are shown:", *warnings)
@@ -65,6 +65,7 @@ def words_of(order: ReportOrder, facts: ContentFacts) -> Words:
         results = tuple(
             f"{finding.name.meaning}: {finding.value.meaning.lower()}"
             + ("" if finding.probability is None else f", probability {finding.probability:.2f}")
+            + _amount(finding)
             for finding in facts.findings
         )
     at = order.moment
@@ -72,6 +73,11 @@ def words_of(order: ReportOrder, facts: ContentFacts) -> Words:
     notes = (f"{reading.algorithm}, {release}, reading {order.number}, {at:%Y-%m-%d %H:%M %z}",)
     series = () if order.completeness == "single" else facts.comments[-facts.circumstances :][:2]
     return Words(results, warnings, (*series, *notes))
+
+
+def _amount(finding: FindingFacts) -> str:
+    told = finding.segment is not None and finding.segment.volume_ml is not None
+    return f", {finding.segment.volume_ml:.1f} ml" if told and finding.segment else ""
 
 
 def _heat(order: ReportOrder, facts: ContentFacts) -> Heat | None:

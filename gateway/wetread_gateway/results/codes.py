@@ -10,6 +10,8 @@ UNDETERMINED = Code("373068000", "SCT", "Undetermined")
 
 PROBABILITY = Code("122157", "DCM", "Probability")
 NO_UNITS = Code("1", "UCUM", "no units")
+VOLUME = Code("118565006", "SCT", "Volume")
+MILLILITRE = Code("ml", "UCUM", "milliliter")
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")  # CID 100
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # algorithm family
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # purpose of contributing equipment

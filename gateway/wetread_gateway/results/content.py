@@ -1,4 +1,4 @@
-"""What a structured report says: facts of an order, and the tree of TID 1500 that highdicom makes of them."""
+"""What a structured report says: the facts of an order."""
 
 from __future__ import annotations
 
@@ -6,41 +6,27 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from highdicom.sr import (
-    AlgorithmIdentification,
-    CodeContentItem,
-    CodedConcept,
-    ContainerContentItem,
-    ContentSequence,
-    DeviceObserverIdentifyingAttributes,
-    Measurement,
-    MeasurementReport,
-    MeasurementsAndQualitativeEvaluations,
-    ObservationContext,
-    ObserverContext,
-    QualitativeEvaluation,
-    RelationshipTypeValues,
-    SourceImageForMeasurementGroup,
-    TextContentItem,
-    TrackingIdentifier,
-)
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 
 from wetread_gateway.errors import CannotReport
 from wetread_gateway.results import codes as ours
 from wetread_gateway.results.intended_use import judge
-from wetread_gateway.results.uids import DEVICE_UID, uid_of
+from wetread_gateway.results.segments import SegmentationFacts, SegmentFacts, beside, obstacle, plain
+from wetread_gateway.results.uids import uid_of
 from wetread_gateway.state.tables import WorkKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydicom.sr.coding import Code
+
     from wetread_gateway.results.order import ReportOrder
     from wetread_gateway.results.source import Source
 
 DEVICE_NAME = "Wetread gateway"
 MANUFACTURER = "Wetread"
-_SOURCE_UID = "ReferencedSOPInstanceUID"
+LONG = 8
+"""Images beyond which a report names what they have in common once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +71,8 @@ class ImageFacts:
 class FindingFacts:
     """One finding: what it is called, whether it is there, how probable that is, and on which images.
 
-    `probability`: None where nothing may be told. `images`: positions among the report's images.
+    `probability`: None where nothing may be told. `images`: positions among the report's images. `segment`: what more
+    there is to say where the finding is a segment.
     """
 
     tracking_id: str
@@ -94,11 +81,15 @@ class FindingFacts:
     value: Code
     probability: float | None
     images: tuple[int, ...]
+    segment: SegmentFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ContentFacts:
-    """All that a report's tree says. `codes`: (concept, value) pairs of the qualitative evaluations' container."""
+    """All that a report's tree says. `codes`: (concept, value) pairs of the qualitative evaluations' container.
+
+    `segmentation`: the Segmentation that stands beside the report.
+    """
 
     algorithm: str
     version: str
@@ -109,6 +100,12 @@ class ContentFacts:
     comments: tuple[str, ...]
     circumstances: int
     """How many of the last comments tell of circumstances; those before them tell why nothing is said."""
+    segmentation: SegmentationFacts | None = None
+
+    @property
+    def is_lean(self) -> bool:
+        """Whether the tree names the images' common properties once: that of a film, image by image, grows too long."""
+        return len(self.images) > LONG or any(finding.segment is not None for finding in self.findings)
 
 
 def reasons_of(order: ReportOrder) -> tuple[str, ...]:
@@ -122,6 +119,7 @@ def facts_of(order: ReportOrder) -> ContentFacts:
     reading = order.reading
     reasons = reasons_of(order)
     findings: tuple[FindingFacts, ...] = ()
+    segmentation: SegmentationFacts | None = None
     coded: tuple[tuple[Code, Code], ...] = ()
     comments = reasons
     if order.kind is WorkKind.WITHDRAW:
@@ -134,7 +132,10 @@ def facts_of(order: ReportOrder) -> ContentFacts:
         coded = ((ours.CAD_SUMMARY, ours.NOTHING_SUCCEEDED), (ours.QUALITY, ours.UNUSABLE))
         comments = (f"Not read: {reading.refusal.code}: {reading.refusal.reason}",)
     else:
-        findings = _findings(order, told=not reasons)
+        segmentation = beside(order, told=not reasons)
+        findings = (*_findings(order, told=not reasons), *_segments(order, segmentation, told=not reasons))
+        if not findings:
+            raise CannotReport("the reading has neither a finding nor a refusal")
     circumstances = _circumstances(order)
     return ContentFacts(
         algorithm=reading.algorithm,
@@ -145,6 +146,7 @@ def facts_of(order: ReportOrder) -> ContentFacts:
         codes=coded,
         comments=(*comments, *circumstances),
         circumstances=len(circumstances),
+        segmentation=segmentation,
     )
 
 
@@ -164,15 +166,37 @@ def _findings(order: ReportOrder, *, told: bool) -> tuple[FindingFacts, ...]:
             FindingFacts(
                 tracking_id=f"{finding.label} {place + 1}",
                 tracking_uid=uid_of("finding", *sorted(places), order.kind, order.number, place),
-                name=Code(code.value, code.scheme, code.meaning[:64]),
+                name=plain(code),
                 value=value,
                 probability=round(float(finding.probability), 6) if told else None,
                 images=(places[finding.source_uid],) if finding.source_uid else tuple(range(len(places))),
             )
         )
-    if not made:
-        raise CannotReport("the reading has neither a finding nor a refusal")
     return tuple(made)
+
+
+def _segments(order: ReportOrder, beside: SegmentationFacts | None, *, told: bool) -> Iterator[FindingFacts]:
+    """Give a finding for each segment of the reading: whether any of it is there, and how much."""
+    segments = order.reading.segmentation.segments if order.reading.segmentation is not None else ()
+    uids = sorted(source.uid for source in order.sources)
+    for number, segment in enumerate(segments, 1):
+        if not segment.codes:
+            raise CannotReport(f"segment {number} has no code")
+        place = len(order.reading.findings) + number
+        yield FindingFacts(
+            tracking_id=f"{segment.label} {place}",
+            tracking_uid=uid_of("finding", *uids, order.kind, order.number, place - 1),
+            name=plain(segment.codes[0]),
+            value=ours.UNDETERMINED if not told else ours.PRESENT if segment.voxels else ours.ABSENT,
+            probability=None,
+            images=tuple(range(len(uids))),
+            segment=SegmentFacts(
+                number=number,
+                category=plain(segment.category),
+                volume_ml=segment.volume_ml if told else None,
+                is_stored=beside is not None and segment.voxels > 0,
+            ),
+        )
 
 
 def _circumstances(order: ReportOrder) -> tuple[str, ...]:
@@ -187,81 +211,10 @@ def _circumstances(order: ReportOrder) -> tuple[str, ...]:
             lines.append("The series is not complete")
     lines.extend(f"Note: {warning}" for warning in order.reading.warnings)
     reading = order.reading
+    if reading.segmentation is not None and (why := obstacle(order, reading.segmentation)):
+        lines.append(f"No Segmentation is stored: {why}")
     which = f"release {reading.release} ({reading.arm} arm)"
     lines.append(f"Wetread {which}, reading {order.number}. Preliminary, not for diagnosis.")
     if order.reading.intended_statement:
         lines.append(f"Intended use: {order.reading.intended_statement}")
     return tuple(lines)
-
-
-def tree(facts: ContentFacts) -> Dataset:
-    """Build the root container of a report with highdicom (TID 1500)."""
-    datasets = [image.dataset() for image in facts.images]
-    groups = [_group(facts, finding) for finding in facts.findings]
-    root: Dataset = MeasurementReport(
-        observation_context=ObservationContext(
-            observer_device_context=ObserverContext(
-                observer_type=codes.DCM.Device,
-                observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-                    uid=DEVICE_UID,
-                    name=DEVICE_NAME,
-                    manufacturer_name=MANUFACTURER,
-                    model_name=facts.algorithm,
-                    serial_number=facts.version,
-                ),
-            )
-        ),
-        procedure_reported=ours.IMAGING_PROCEDURE,
-        # Where there is no finding, highdicom wants a group all the same: it is taken out below.
-        imaging_measurements=groups or [MeasurementsAndQualitativeEvaluations(TrackingIdentifier("1.2.3", "none"))],
-        referenced_images=datasets,
-    )[0]
-    if not groups:
-        del root.ContentSequence[-1]
-    root.ContentSequence.append(_evaluations(facts))
-    return root
-
-
-def _group(facts: ContentFacts, finding: FindingFacts) -> MeasurementsAndQualitativeEvaluations:
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=finding.tracking_uid, identifier=finding.tracking_id),
-        algorithm_id=_algorithm(facts),
-        measurements=None
-        if finding.probability is None
-        else [Measurement(name=ours.PROBABILITY, value=finding.probability, unit=ours.NO_UNITS)],
-        qualitative_evaluations=[QualitativeEvaluation(name=finding.name, value=finding.value)],
-        source_images=[
-            SourceImageForMeasurementGroup(
-                referenced_sop_class_uid=facts.images[place].sop_class_uid,
-                referenced_sop_instance_uid=facts.images[place].sop_instance_uid,
-            )
-            for place in finding.images
-        ],
-    )
-
-
-def _algorithm(facts: ContentFacts) -> AlgorithmIdentification:
-    return AlgorithmIdentification(
-        name=facts.algorithm,
-        version=facts.version,
-        family=ours.ARTIFICIAL_INTELLIGENCE,
-        manufacturer=facts.manufacturer,
-    )
-
-
-def _evaluations(facts: ContentFacts) -> ContainerContentItem:
-    """TID 1500, Qualitative Evaluations: highdicom reads this container, but cannot build it."""
-    container = ContainerContentItem(
-        name=ours.QUALITATIVE_EVALUATIONS, relationship_type=RelationshipTypeValues.CONTAINS
-    )
-    container.ContentSequence = ContentSequence()
-    contains = RelationshipTypeValues.CONTAINS
-    for name, value in facts.codes:
-        container.ContentSequence.append(CodeContentItem(_concept(name), _concept(value), contains))
-    for line in facts.comments:
-        container.ContentSequence.append(TextContentItem(_concept(ours.COMMENT), line, contains))
-    return container
-
-
-def _concept(code: Code) -> CodedConcept:
-    return CodedConcept(code.value, code.scheme_designator, code.meaning)

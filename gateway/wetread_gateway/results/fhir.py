@@ -12,6 +12,9 @@ from wetread_gateway.results.uids import DEVICE_UID, uuid_of
 from wetread_gateway.state.tables import WorkKind
 
 if TYPE_CHECKING:
+    from pydicom.sr.coding import Code
+    from wetread_client.card import Code as CardCode
+
     from wetread_gateway.results.content import ContentFacts, FindingFacts
     from wetread_gateway.results.order import ReportOrder
 
@@ -87,9 +90,7 @@ def _observation(order: ReportOrder, facts: ContentFacts, place: int, device: st
         "identifier": [_dicom_identifier(finding.tracking_uid)],
         "status": "preliminary",
         "category": [_category("Observation")],
-        "code": {
-            "coding": [_coding(code.scheme, code.value, code.meaning) for code in order.reading.findings[place].codes]
-        },
+        "code": {"coding": [_coding(code.scheme, code.value, code.meaning) for code in _codes(order, finding, place)]},
         "subject": _subject(order),
         "effectiveDateTime": order.moment.isoformat(timespec="seconds"),
         "valueCodeableConcept": {
@@ -101,17 +102,26 @@ def _observation(order: ReportOrder, facts: ContentFacts, place: int, device: st
         ],
     }
     reasons = facts.comments[: len(facts.comments) - facts.circumstances]
-    if finding.probability is None:
-        made["note"] = [{"text": reason} for reason in reasons]
+    if finding.probability is not None:
+        made["component"] = [_component(ours.PROBABILITY, finding.probability, ours.NO_UNITS)]
+    elif finding.segment is not None and finding.segment.volume_ml is not None:
+        made["component"] = [_component(ours.VOLUME, finding.segment.volume_ml, ours.MILLILITRE)]
     else:
-        probability, unit = ours.PROBABILITY, ours.NO_UNITS
-        made["component"] = [
-            {
-                "code": {"coding": [_coding(probability.scheme_designator, probability.value, probability.meaning)]},
-                "valueQuantity": {"value": finding.probability, "system": _SYSTEMS["UCUM"], "code": unit.value},
-            }
-        ]
+        made["note"] = [{"text": reason} for reason in reasons]
     return made
+
+
+def _codes(order: ReportOrder, finding: FindingFacts, place: int) -> tuple[CardCode, ...]:
+    if finding.segment is None or order.reading.segmentation is None:
+        return order.reading.findings[place].codes
+    return order.reading.segmentation.segments[finding.segment.number - 1].codes
+
+
+def _component(name: Code, value: float, unit: Code) -> Json:
+    return {
+        "code": {"coding": [_coding(name.scheme_designator, name.value, name.meaning)]},
+        "valueQuantity": {"value": value, "system": _SYSTEMS["UCUM"], "code": unit.value},
+    }
 
 
 def _device(order: ReportOrder) -> Json:

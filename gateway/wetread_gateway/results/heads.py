@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from wetread_gateway.results.inherited import INHERITED
-from wetread_gateway.results.report import completion_of, put, request_item
+from wetread_gateway.results.report import completion_of, evidence_of, put, references, request_item
 from wetread_gateway.results.uids import series_uid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from wetread_gateway.results.order import ObjectKind, ReportOrder
     from wetread_gateway.results.source import Source
 
@@ -83,9 +81,7 @@ class HeadSkeleton:
 def report_head(skeleton: HeadSkeleton, order: ReportOrder, kind: ObjectKind) -> Dataset:
     """Give a report without its tree."""
     made = skeleton.start(order, kind, order.sources[0])
-    own = order.sources[0].study_instance_uid
-    rows = [(s.study_instance_uid, s.series_instance_uid, s.sop_class_uid, s.sop_instance_uid) for s in order.sources]
-    put(made, "CurrentRequestedProcedureEvidenceSequence", "SQ", references(row for row in rows if row[0] == own))
+    put(made, "CurrentRequestedProcedureEvidenceSequence", "SQ", evidence_of(order))
     if order.sources[0].requests:
         put(made, "ReferencedRequestSequence", "SQ", [request_item(request) for request in order.sources[0].requests])
     before = references(
@@ -96,27 +92,4 @@ def report_head(skeleton: HeadSkeleton, order: ReportOrder, kind: ObjectKind) ->
     if before:
         put(made, "PredecessorDocumentsSequence", "SQ", before)
     put(made, "CompletionFlagDescription", "LO", completion_of(order))
-    return made
-
-
-def references(rows: Iterable[tuple[str, str, str, str]]) -> list[Dataset]:
-    """Group (study, series, SOP class, SOP instance) into items of a Hierarchical SOP Instance Reference."""
-    studies: dict[str, dict[str, list[Dataset]]] = {}
-    for study, series, sop_class, sop_instance in rows:
-        item = Dataset()
-        put(item, "ReferencedSOPClassUID", "UI", sop_class)
-        put(item, "ReferencedSOPInstanceUID", "UI", sop_instance)
-        studies.setdefault(study, {}).setdefault(series, []).append(item)
-    made = []
-    for study, of_study in studies.items():
-        series_items = []
-        for series, items in of_study.items():
-            series_item = Dataset()
-            put(series_item, "SeriesInstanceUID", "UI", series)
-            put(series_item, "ReferencedSOPSequence", "SQ", items)
-            series_items.append(series_item)
-        study_item = Dataset()
-        put(study_item, "StudyInstanceUID", "UI", study)
-        put(study_item, "ReferencedSeriesSequence", "SQ", series_items)
-        made.append(study_item)
     return made

@@ -64,7 +64,7 @@ def _evidence(order: ReportOrder, place: int, reference: Dataset) -> Dataset:
     for element in reference:
         if element.keyword not in made and element.keyword not in {"Rows", "Columns"}:
             made.add(element)
-    if one.kind is ObjectKind.CAPTURE:
+    if one.kind in (ObjectKind.CAPTURE, ObjectKind.SEGMENTATION):
         made.Rows = made.Columns = 1  # by which highdicom knows an image
     return made
 

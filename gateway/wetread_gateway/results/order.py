@@ -21,6 +21,7 @@ __all__ = ["BuiltObject", "ObjectKind", "ObjectReference", "ReportOrder", "Sourc
 class ObjectKind(StrEnum):
     """What the reporter can make."""
 
+    SEGMENTATION = "segmentation"  # first, since the report names it: objects are sent in this order
     SR_COMPREHENSIVE_3D = "sr-comprehensive-3d"
     SR_COMPREHENSIVE = "sr-comprehensive"
     SR_ENHANCED = "sr-enhanced"

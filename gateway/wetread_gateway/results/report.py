@@ -22,11 +22,14 @@ from pydicom.uid import (
     EnhancedSRStorage,
     KeyObjectSelectionDocumentStorage,
     SecondaryCaptureImageStorage,
+    SegmentationStorage,
 )
 
 from wetread_gateway.results import codes as ours
-from wetread_gateway.results.content import MANUFACTURER, ImageFacts, tree
-from wetread_gateway.results.order import ObjectKind
+from wetread_gateway.results.content import MANUFACTURER, ImageFacts
+from wetread_gateway.results.lean import lean, widen
+from wetread_gateway.results.order import ObjectKind, ObjectReference
+from wetread_gateway.results.tree import tree
 from wetread_gateway.results.uids import (
     series_uid,
     uid_of,
@@ -35,10 +38,11 @@ from wetread_gateway.spool.meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_
 from wetread_gateway.state.tables import WorkKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from wetread_gateway.results.content import ContentFacts
-    from wetread_gateway.results.order import ObjectReference, ReportOrder
+    from wetread_gateway.results.order import ReportOrder
+    from wetread_gateway.results.segments import SegmentationFacts
     from wetread_gateway.results.source import Request, Source
 
 MODEL = "Wetread gateway"
@@ -53,6 +57,7 @@ SOP_CLASSES = {
     ObjectKind.SR_ENHANCED: EnhancedSRStorage,
     ObjectKind.CAPTURE: SecondaryCaptureImageStorage,
     ObjectKind.KEY_OBJECTS: KeyObjectSelectionDocumentStorage,
+    ObjectKind.SEGMENTATION: SegmentationStorage,
 }
 # Series numbers of ours: far from those of modalities, told apart by kind.
 SERIES_NUMBERS = {
@@ -61,6 +66,7 @@ SERIES_NUMBERS = {
     ObjectKind.SR_ENHANCED: 9003,
     ObjectKind.CAPTURE: 9004,
     ObjectKind.KEY_OBJECTS: 9005,
+    ObjectKind.SEGMENTATION: 9006,
 }
 
 
@@ -117,6 +123,39 @@ def request_item(request: Request) -> Dataset:
     return item
 
 
+def evidence_of(order: ReportOrder, segmentation: SegmentationFacts | None = None) -> list[Dataset]:
+    """Give Current Requested Procedure Evidence: the images of the study, and the Segmentation beside the report."""
+    own = order.sources[0].study_instance_uid
+    rows = [(s.study_instance_uid, s.series_instance_uid, s.sop_class_uid, s.sop_instance_uid) for s in order.sources]
+    if segmentation is not None:
+        uid = segmentation.sop_instance_uid
+        rows.append((own, series_uid(uid), SegmentationStorage, uid))
+    return references(row for row in rows if row[0] == own)
+
+
+def references(rows: Iterable[tuple[str, str, str, str]]) -> list[Dataset]:
+    """Group (study, series, SOP class, SOP instance) into items of a Hierarchical SOP Instance Reference."""
+    studies: dict[str, dict[str, list[Dataset]]] = {}
+    for study, series, sop_class, sop_instance in rows:
+        item = Dataset()
+        put(item, "ReferencedSOPClassUID", "UI", sop_class)
+        put(item, "ReferencedSOPInstanceUID", "UI", sop_instance)
+        studies.setdefault(study, {}).setdefault(series, []).append(item)
+    made = []
+    for study, of_study in studies.items():
+        series_items = []
+        for series, items in of_study.items():
+            series_item = Dataset()
+            put(series_item, "SeriesInstanceUID", "UI", series)
+            put(series_item, "ReferencedSOPSequence", "SQ", items)
+            series_items.append(series_item)
+        study_item = Dataset()
+        put(study_item, "StudyInstanceUID", "UI", study)
+        put(study_item, "ReferencedSeriesSequence", "SQ", series_items)
+        made.append(study_item)
+    return made
+
+
 def reference_dataset(reference: ObjectReference) -> Dataset:
     """Give an object of ours as highdicom wants to know of it."""
     made = Dataset()
@@ -129,10 +168,11 @@ def build_in_full(order: ReportOrder, kind: ObjectKind, facts: ContentFacts) -> 
     """Build one report with highdicom; whatever is wrong with it raises what highdicom raises."""
     at = order.moment
     uid = order.uid(kind)
+    named = lean(facts) if facts.is_lean else facts
     with as_it_is():
         report: Dataset = _CLASSES[kind](
-            evidence=[source_dataset(source) for source in order.sources],
-            content=tree(facts),
+            evidence=[*map(source_dataset, order.sources[: len(named.images)]), *_segmentation_dataset(order, facts)],
+            content=tree(named),
             series_instance_uid=series_uid(uid),
             series_number=SERIES_NUMBERS[kind],
             series_description="AI reading, preliminary",
@@ -151,9 +191,19 @@ def build_in_full(order: ReportOrder, kind: ObjectKind, facts: ContentFacts) -> 
             content_time=at.time().replace(microsecond=at.microsecond),
             coding_schemes=[private_scheme()] if order.kind is WorkKind.WITHDRAW else None,
         )
+        if facts.is_lean:
+            widen(report, facts)
+            put(report, "CurrentRequestedProcedureEvidenceSequence", "SQ", evidence_of(order, facts.segmentation))
         report.CompletionFlagDescription = completion_of(order)
         stamp(report, order)
     return report
+
+
+def _segmentation_dataset(order: ReportOrder, facts: ContentFacts) -> Iterator[Dataset]:
+    if facts.segmentation is not None:
+        uid = facts.segmentation.sop_instance_uid
+        kind = ObjectKind.SEGMENTATION
+        yield reference_dataset(ObjectReference(SOP_CLASSES[kind], uid, order.sources[0].study_instance_uid, kind))
 
 
 def completion_of(order: ReportOrder) -> str:

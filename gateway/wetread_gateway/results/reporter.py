@@ -14,6 +14,7 @@ from wetread_gateway.results.heads import HeadSkeleton, complete, report_head
 from wetread_gateway.results.key_objects import key_objects
 from wetread_gateway.results.order import BuiltObject, ObjectKind
 from wetread_gateway.results.report import SOP_CLASSES, build_in_full, to_bytes
+from wetread_gateway.results.segmentation import segmentation
 from wetread_gateway.results.skeleton import CannotCut, TreeSkeleton, mark
 from wetread_gateway.state.tables import WorkKind
 
@@ -59,7 +60,10 @@ class Reporter:
         facts = facts_of(order)
         withdrawn = order.kind is WorkKind.WITHDRAW
         for kind in sorted(order.wanted, key=list(ObjectKind).index):
-            if kind.is_report:
+            if kind is ObjectKind.SEGMENTATION:
+                if facts.segmentation is not None:
+                    yield _built(order, kind, to_bytes(segmentation(order, facts)))
+            elif kind.is_report:
                 yield _built(order, kind, self._report(order, kind, facts))
             elif kind is ObjectKind.CAPTURE and not withdrawn:
                 yield _built(order, kind, self._capture(order, facts, film))
@@ -69,7 +73,7 @@ class Reporter:
                 yield _built(order, kind, bundle(order, facts))
 
     def _report(self, order: ReportOrder, kind: ObjectKind, facts: ContentFacts) -> bytes:
-        skeleton = self._tree(facts) if self._quick else None
+        skeleton = self._tree(facts) if self._quick and not facts.is_lean else None
         if skeleton is None:
             return to_bytes(build_in_full(order, kind, facts))
         head = self._head(order, kind, lambda model: build_in_full(model, kind, facts_of(model)))

@@ -16,8 +16,9 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.valuerep import DSfloat
 
-from wetread_gateway.results.content import ContentFacts, ImageFacts, tree
+from wetread_gateway.results.content import ContentFacts, ImageFacts
 from wetread_gateway.results.report import as_it_is, loosen
+from wetread_gateway.results.tree import tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

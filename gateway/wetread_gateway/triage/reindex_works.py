@@ -47,6 +47,7 @@ _SOP_CLASSES = {
     ObjectKind.SR_ENHANCED: "1.2.840.10008.5.1.4.1.1.88.22",
     ObjectKind.CAPTURE: "1.2.840.10008.5.1.4.1.1.7",
     ObjectKind.KEY_OBJECTS: "1.2.840.10008.5.1.4.1.1.88.59",
+    ObjectKind.SEGMENTATION: "1.2.840.10008.5.1.4.1.1.66.4",
     ObjectKind.FHIR: "",
 }
 _MOST_READINGS = 32  # of the same sources; results beyond are not found
@@ -216,4 +217,6 @@ def _takes(destination: Destination, kind: ObjectKind) -> bool:
         return destination.sr == _SR[kind]
     if kind is ObjectKind.CAPTURE:
         return destination.capture or destination.sr == "none"
+    if kind is ObjectKind.SEGMENTATION:
+        return destination.seg
     return kind is ObjectKind.KEY_OBJECTS
