@@ -127,9 +127,13 @@ bench-swap: setup ## Releases come and go under load, some of them broken, to bu
 bench-engines: setup ## The classifier on every engine and precision that runs here, to build/bench/engines.json
 	$(BIN)/wetread bench engines
 
+.PHONY: bench-volumes
+bench-volumes: setup ## CT and MR series against scipy, SimpleITK, scikit-image and MONAI, to build/bench/volumes.json
+	$(BIN)/wetread bench volumes --with-monai
+
 .PHONY: configs
 configs: setup ## Generate every config.pbtxt and draft.json that ships
-	$(BIN)/python -m wetread_release.film_pipeline
+	$(BIN)/python -m wetread_release.shipped_configs
 
 .PHONY: train
 train: setup-models ## Train the reference classifier from $$WETREAD_DATA (about an hour on two cores)
