@@ -1,4 +1,4 @@
-"""Triton adapter: film bytes in, IMAGE and GEOMETRY out; each film that cannot be read fails alone."""
+"""Triton adapter: files' bytes in, the recipe's tensors out; a request that cannot be read fails alone."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
-from wetread_preprocess import Film, FilmOptions, FilmPreprocessor, FilmRegions, ImageError
+from wetread_preprocess import FilmRegions, ImageError, Request, load_preprocessor
 
 
 class TritonPythonModel:
-    """One instance reads films by the recipe of its version folder."""
+    """One instance reads films or series by the recipe of its version folder."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the recipe, start the decoding process."""
         self._regions = FilmRegions()
-        self._preprocessor = FilmPreprocessor.load(Path(args["model_repository"]) / args["model_version"])
+        self._preprocessor = load_preprocessor(Path(args["model_repository"]) / args["model_version"])
         self._preprocessor.start()
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -32,26 +31,21 @@ class TritonPythonModel:
 
     def _respond(self, request: Any) -> Any:
         try:
-            return _response(self._read(request))
+            tensors = self._preprocessor.read(self._request(request))
         except ImageError as error:
             return _error(error.wire, error.triton_code)
-        except Exception:  # noqa: BLE001 -- the outermost loop of a film: a bug of ours must not fail its neighbours
+        except Exception:  # noqa: BLE001 -- the outermost loop of a request: a bug of ours must not fail its neighbours
             pb_utils.Logger.log_error(traceback.format_exc())
-            return _error("preprocessing failed on this film; the server's log has the traceback", "INTERNAL")
+            return _error("preprocessing failed on this request; the server's log has the traceback", "INTERNAL")
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, values[None]) for name, values in tensors.items()])
 
-    def _read(self, request: Any) -> Film:
+    def _request(self, request: Any) -> Request:
         told = json.loads(request.parameters() or "{}")
-        options = FilmOptions(bool(told.get("declared_film", False)), bool(told.get("any_body_part", False)))
+        lengths = pb_utils.get_input_tensor_by_name(request, "LENGTHS")
+        counts = () if lengths is None else lengths.as_numpy().reshape(-1).tolist()
         if "film_region" in told:
-            return self._preprocessor.read(self._regions.film(str(told["film_region"])), options)
-        dicom: np.ndarray[Any, np.dtype[np.uint8]] = pb_utils.get_input_tensor_by_name(request, "DICOM").as_numpy()
-        return self._preprocessor.read(dicom.reshape(-1), options)
-
-
-def _response(film: Film) -> Any:
-    geometry = np.frombuffer(film.geometry, np.uint8)[None]
-    image = pb_utils.Tensor("IMAGE", film.image[None])
-    return pb_utils.InferenceResponse([image, pb_utils.Tensor("GEOMETRY", geometry)])
+            return Request(self._regions.film(str(told["film_region"])), counts, told)
+        return Request(pb_utils.get_input_tensor_by_name(request, "DICOM").as_numpy().reshape(-1), counts, told)
 
 
 def _error(message: str, code: str) -> Any:

@@ -1,5 +1,6 @@
 """Who makes the served copy, heals and swaps beside a running server: found by an entry point, a plain one without."""
 
+import logging
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Protocol
@@ -7,8 +8,10 @@ from typing import Protocol
 from wetread_embedded.config import ServerConfig
 from wetread_embedded.heal import Heal
 from wetread_embedded.rest import Rest
+from wetread_embedded.slots import empty_slots
 from wetread_embedded.store import Store, copy_repository
 
+LOG = logging.getLogger(__name__)
 GROUP = "wetread.serve"
 """Entry points of this group are called with the server's settings and its store, and return an Attendant."""
 
@@ -53,9 +56,14 @@ class PlainAttendant:
         self._root, self._store = config.root, store
 
     def prepare(self) -> None:
-        """Copy both repositories."""
-        copy_repository(self._root / "model_repository", self._store.models)
-        copy_repository(self._root / "ensembles", self._store.ensembles)
+        """Copy both repositories, but for pipelines without their model."""
+        slots = empty_slots(self._root)
+        for slot in slots:
+            LOG.warning("%s", slot)
+        copy_repository(
+            self._root / "model_repository", self._store.models, frozenset().union(*(slot.models for slot in slots))
+        )
+        copy_repository(self._root / "ensembles", self._store.ensembles, {slot.pipeline for slot in slots})
 
     def fall_back(self, reasons: str) -> bool:
         """There is only Git's state."""

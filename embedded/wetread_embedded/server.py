@@ -171,6 +171,7 @@ class EmbeddedTriton:
 
     def _launch(self, runtime: Runtime, store: Store) -> None:
         environment = runtime.environment() | {"WETREAD_MODEL_CACHE": str(store.cache)}
+        environment.setdefault("NUMBA_CACHE_DIR", str(self.config.state_dir / "kernels"))  # compiled once a machine
         command = command_line(self.config, runtime, store, self.ports)
         config = self.config
         self._process = ServerProcess(command, environment, config.log_path, config.on_log, inherit=[store.lock_fd])

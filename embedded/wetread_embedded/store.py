@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -117,13 +118,14 @@ def find_backends(root: Path) -> dict[str, Path]:
     return backends
 
 
-def copy_repository(source: Path, target: Path) -> None:
-    """Make `target` a copy of what Triton reads of the repository `source`."""
+def copy_repository(source: Path, target: Path, without: Collection[str] = ()) -> None:
+    """Make `target` a copy of what Triton reads of the repository `source`, but for the models named `without`."""
     if target.exists():
         shutil.rmtree(target)
     target.mkdir(parents=True)
     for config in sorted(source.glob("*/config.pbtxt")):
-        copy_model(config.parent, target / config.parent.name)
+        if config.parent.name not in without:
+            copy_model(config.parent, target / config.parent.name)
 
 
 def copy_model(source: Path, target: Path) -> None:

@@ -64,16 +64,10 @@ class Pipeline:
             ValueError: no JSON, an unknown schema, a missing or malformed value, a temperature or scale that is not
                 positive, a threshold that is no probability, a column named twice.
         """
-        path = folder / "pipeline.json"
-        try:
-            document: dict[str, Any] = json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        if document.get("schema") != SCHEMA:
-            raise ValueError(f"{path}: schema {document.get('schema')} is not known here, this code reads {SCHEMA}")
+        path, document = folder / "pipeline.json", read_pipeline_document(folder)
         try:
             findings = tuple(_finding(each, place) for place, each in enumerate(document["findings"]))
-            pipeline = cls(findings, _novelty(document, folder), document.get("scores", "logits"))
+            pipeline = cls(findings, read_novelty(document, folder), document.get("scores", "logits"))
         except KeyError as error:
             raise ValueError(f"{path}: {error} is missing") from error
         except (TypeError, ValueError) as error:
@@ -94,7 +88,20 @@ def _finding(content: dict[str, Any], place: int) -> FindingRule:
     )
 
 
-def _novelty(document: dict[str, Any], folder: Path) -> NoveltyRule | None:
+def read_pipeline_document(folder: Path) -> dict[str, Any]:
+    """Read `pipeline.json` in `folder`; ValueError when it is no JSON, or of an unknown schema."""
+    path = folder / "pipeline.json"
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if document.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: schema {document.get('schema')} is not known here, this code reads {SCHEMA}")
+    return document
+
+
+def read_novelty(document: dict[str, Any], folder: Path) -> NoveltyRule | None:
+    """Give the rule for NOVELTY that a `pipeline.json` states, if any; KeyError or ValueError when it is not whole."""
     content = document.get("novelty")
     return content and NoveltyRule(folder / str(content["statistics"]), float(content["percentile_99"]))
 

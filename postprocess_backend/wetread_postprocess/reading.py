@@ -1,6 +1,5 @@
 """Model outputs to a reading, by the rules of one version's `pipeline.json`."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,15 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from wetread_postprocess.heatmap import Activation, heatmap, heatmap_size
+from wetread_postprocess.notes import InvalidGeometry, notes, parse_geometry
 from wetread_postprocess.novelty import FeatureStatistics, Vector
-from wetread_postprocess.pipeline import Pipeline
+from wetread_postprocess.pipeline import NoveltyRule, Pipeline
 
 _LEAST = np.float32(1e-26)
 """Added to a probability before its log odds are taken: e^-60, the end of the logits' range."""
-
-
-class InvalidGeometry(ValueError):
-    """GEOMETRY did not come from preprocessing; a caller of this model alone has made it up."""
 
 
 class InvalidScores(ArithmeticError):
@@ -39,7 +35,7 @@ class Reading:
     """float32 [1]; above 1 the film is unlike 99 % of the films the model was calibrated on. Empty [0] when the
     pipeline has none."""
     notes: bytes
-    """UTF-8 JSON: warnings, and the source's geometry."""
+    """UTF-8 JSON: warnings, and the source's geometry; of a series also what was left out, and how long it took."""
 
 
 class Postprocessor:
@@ -111,18 +107,17 @@ class Postprocessor:
         if np.isnan(probability).any():
             raise InvalidScores("the classifier's LOGITS are NaN for this film; the release cannot read it")
         drawn = activation if with_heatmap and self._pipeline.has_heatmap else None
+        source = parse_geometry(geometry)
         try:
-            source = json.loads(geometry)
             size = (0, 0) if drawn is None else heatmap_size(source["rows"], source["columns"])
-            warnings = source.pop("warnings", [])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise InvalidGeometry("GEOMETRY is not what preprocessing writes: JSON with rows and columns") from error
         return Reading(
             probability=probability,
             positive=probability >= self._threshold,
             heatmap=self._heatmaps(drawn, size),
             novelty=self._novelty(features),
-            notes=json.dumps({"warnings": warnings, "geometry": source}).encode(),
+            notes=notes(source),
         )
 
     def probability(self, logits: Vector) -> Vector:
@@ -147,10 +142,14 @@ class Postprocessor:
         return maps
 
     def _novelty(self, features: Vector | None) -> Vector:
-        rule = self._pipeline.novelty
-        if features is None or self._statistics is None or rule is None:
-            return np.empty(0, np.float32)
-        return np.array([self._statistics.distance(features) / rule.percentile_99], np.float32)
+        return novelty(features, self._statistics, self._pipeline.novelty)
+
+
+def novelty(features: Vector | None, statistics: FeatureStatistics | None, rule: NoveltyRule | None) -> Vector:
+    """Give NOVELTY, float32 [1], of `features` [F]; empty [0] where the pipeline has none."""
+    if features is None or statistics is None or rule is None:
+        return np.empty(0, np.float32)
+    return np.array([statistics.distance(features) / rule.percentile_99], np.float32)
 
 
 def _sigmoid(logits: Vector) -> Vector:

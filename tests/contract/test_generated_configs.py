@@ -1,4 +1,4 @@
-"""The committed configurations are those that film_pipeline generates, and a checkout's draft is whole."""
+"""The committed configurations are the generated ones, and a checkout's draft is whole."""
 
 from pathlib import Path
 
@@ -6,8 +6,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from wetread_release.draft import Draft
-from wetread_release.film_pipeline import SHIPPED, FilmSpec, film_draft, shipped_files
+from wetread_release.film_pipeline import FilmSpec, film_draft
+from wetread_release.shipped_configs import shipped_drafts, shipped_files
 from wetread_release.triton_config import TensorConfig
+from wetread_release.volume_pipeline import MASK, VOLUME, VolumeSpec, volume_draft
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,19 +18,19 @@ ROOT = Path(__file__).parents[2]
     ("path", "text"), [pytest.param(*each, id=each[0].parent.name) for each in shipped_files(ROOT)]
 )
 def test_a_committed_config_is_the_generated_one(path: Path, text: str):
-    assert path.read_text() == text, "run `python -m wetread_release.film_pipeline`"
+    assert path.read_text() == text, "run `python -m wetread_release.shipped_configs`"
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped_drafts())
 def test_the_committed_draft_is_the_generated_one(name: str, tmp_path: Path):
-    film_draft(name, SHIPPED[name]).save(tmp_path)
+    shipped_drafts()[name].save(tmp_path)
     committed = (ROOT / "ensembles" / name / "draft.json").read_bytes()
-    assert committed == (tmp_path / "draft.json").read_bytes(), "run `python -m wetread_release.film_pipeline`"
+    assert committed == (tmp_path / "draft.json").read_bytes(), "run `python -m wetread_release.shipped_configs`"
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", shipped_drafts())
 def test_the_draft_survives_being_saved_and_read(name: str, tmp_path: Path):
-    draft = film_draft(name, SHIPPED[name])
+    draft = shipped_drafts()[name]
     draft.save(tmp_path)
     for part in draft.parts:
         (tmp_path / "parts" / part.folder).mkdir(parents=True)
@@ -51,3 +53,21 @@ def test_outputs_that_the_classifier_cannot_feed_are_not_there():
     preprocess, _, postprocess_config = (part.config for part in draft.parts)
     assert preprocess.outputs[0] == TensorConfig("IMAGE", "FP32", (3, 320, 320))
     assert postprocess_config.inputs[0] == TensorConfig("LOGITS", "FP32", (3,))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_mask_goes_to_the_model_that_has_it_and_to_postprocessing_otherwise(masked: bool):
+    spec = VolumeSpec(
+        "segmenter", VOLUME, TensorConfig("LOGITS", "FP32", (4, -1, -1, -1)), mask=MASK if masked else None
+    )
+    preprocess, network, postprocess = (dict(step.input_map) for step in volume_draft("liver", spec).wiring.steps)
+    assert set(preprocess) == {"DICOM", "LENGTHS"}
+    assert ("MASK" in network, "MASK" in postprocess) == (masked, not masked)
+
+
+def test_only_volumes_of_one_size_share_an_execution_of_the_model():
+    for name in ("chest_ct", "brain_mr"):
+        for part in shipped_drafts()[name].parts:
+            assert not any(tensor.ragged for tensor in part.config.inputs)
+            assert part.config.instances == 1
+            assert part.config.dynamic_batching == (part.role in ("classifier", "segmenter"))

@@ -4,8 +4,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from wetread_embedded.slots import empty_slots
+
 from wetread_release.draft import Draft, DraftPart, load_document
 from wetread_release.errors import Absent
+from wetread_release.wiring import NETWORKS
 
 SHIPPED_RELEASE = 1
 VERSION = "1"
@@ -26,7 +29,8 @@ class Shipped:
     @property
     def card(self) -> Path:
         """Give where the model card lies."""
-        return self.root / "model_repository" / f"{self.draft.pipeline}_classifier" / "CARD.md"
+        network = next(part for part in self.draft.parts if part.role in NETWORKS)
+        return self.root / "model_repository" / network.config.name / "CARD.md"
 
     def lay_out(self, folder: Path) -> Draft:
         """Copy the pipeline into `folder` as a draft like any other, and return it."""
@@ -41,7 +45,19 @@ class Shipped:
 
 
 def shipped(root: Path) -> tuple[Shipped, ...]:
-    """Return the pipelines that `root` ships with a draft.json, in order; others are served as they are.
+    """Return the pipelines that `root` ships whole, with a draft.json, in order; others are served as they are.
+
+    One whose model slot is empty is a `template` alone.
+
+    Raises:
+        BadDraft: a draft.json cannot be read.
+    """
+    empty = {slot.pipeline for slot in empty_slots(root)}
+    return tuple(each for each in templates(root) if each.draft.pipeline not in empty)
+
+
+def templates(root: Path) -> tuple[Shipped, ...]:
+    """Return every pipeline that `root` has a draft.json of, in order, those with an empty model slot too.
 
     Raises:
         BadDraft: a draft.json cannot be read.
@@ -51,8 +67,11 @@ def shipped(root: Path) -> tuple[Shipped, ...]:
 
 
 def shipped_pipeline(root: Path, pipeline: str) -> Shipped:
-    """Return one shipped pipeline; Absent when there is none of that name."""
+    """Return one shipped pipeline; Absent when there is none of that name, or its model slot is empty."""
     for each in shipped(root):
         if each.draft.pipeline == pipeline:
             return each
+    for slot in empty_slots(root):
+        if slot.pipeline == pipeline:
+            raise Absent(f"{root} ships no model of {pipeline}: put the ONNX file at {slot.file}")
     raise Absent(f"{root} ships no pipeline {pipeline} (no ensembles/{pipeline}/draft.json)")

@@ -1,13 +1,9 @@
-"""The parts and the wiring of a film classifier's pipeline; the shipped configurations are generated from here.
+"""The parts and the wiring of a film classifier's pipeline.
 
-    DICOM -> preprocess -> IMAGE -> classifier -> LOGITS [ACTIVATION] [FEATURES] -> postprocess -> the reading
-
-`python -m wetread_release.film_pipeline` writes them all; a test asserts that they are current.
+DICOM -> preprocess -> IMAGE -> classifier -> LOGITS [ACTIVATION] [FEATURES] -> postprocess -> the reading
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from wetread_release.draft import Draft, DraftPart
 from wetread_release.triton_config import ModelConfig, TensorConfig, Warmup
@@ -144,26 +140,3 @@ def _reading_tensors(spec: FilmSpec) -> tuple[TensorConfig, ...]:
 def _same(*names: str) -> tuple[tuple[str, str], ...]:
     """Hang tensors on wires of the same name."""
     return tuple((name, name) for name in names)
-
-
-def shipped_files(root: Path) -> Iterator[tuple[Path, str]]:
-    """Give the content of every generated file of the checkout at `root`, draft.json left out."""
-    for name, spec in SHIPPED.items():
-        draft = film_draft(name, spec)
-        pins = {part.role: (part.config.name, 1) for part in draft.parts}
-        yield root / "ensembles" / name / "config.pbtxt", draft.wiring.ensemble(name, 1, pins).text()
-        for part in draft.parts:
-            config = replace(part.config, versions=(1,))
-            yield root / "model_repository" / config.name / "config.pbtxt", config.text()
-
-
-def write_shipped(root: Path) -> None:
-    """Write every generated file of the checkout at `root`."""
-    for path, text in shipped_files(root):
-        path.write_text(text)
-    for name, spec in SHIPPED.items():
-        film_draft(name, spec).save(root / "ensembles" / name)
-
-
-if __name__ == "__main__":
-    write_shipped(Path.cwd())

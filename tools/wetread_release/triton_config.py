@@ -40,6 +40,8 @@ class Warmup:
 
     name: str
     batch_size: int = 1
+    open_side: int = 1
+    """What a dimension that may differ is."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def _warmup(config: ModelConfig) -> Iterator[str]:
         return
     yield f"model_warmup [ {{ name: {_quoted(config.warmup.name)} batch_size: {config.warmup.batch_size}"
     for tensor in config.inputs:
-        dims = ", ".join(str(max(dim, 1)) for dim in tensor.dims)
+        dims = ", ".join(str(config.warmup.open_side if dim < 0 else dim) for dim in tensor.dims)
         value = f"data_type: TYPE_{tensor.data_type} dims: [ {dims} ] random_data: true"
         yield f"  inputs {{ key: {_quoted(tensor.name)} value: {{ {value} }} }}"
     yield "} ]"

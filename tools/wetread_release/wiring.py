@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from wetread_release.triton_config import ModelConfig, Step, TensorConfig
 
 ROLES = ("preprocess", "classifier", "segmenter", "postprocess")
+NETWORKS = ("classifier", "segmenter")
+"""The roles of which a pipeline has one: the model."""
 CANDIDATE_SUFFIX = "_candidate"
 
 

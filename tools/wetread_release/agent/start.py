@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wetread_client.rollout import RolloutError, StoreAway
+from wetread_embedded.slots import empty_slots
 from wetread_embedded.store import copy_model
 
 from wetread_release.agent.served import CONFIG, ServedCopy, read_text
@@ -139,11 +140,15 @@ class Start:
         """Make anew what has no rollout: it is Git's state, and nobody published anything else."""
         theirs: set[str] = set()
         kept = _Kept(set(), set())
+        slots = {slot.pipeline: slot for slot in empty_slots(self._root)}
         for repository in (self._served.models, self._served.ensembles):
             repository.mkdir(parents=True, exist_ok=True)
         for config in sorted((self._root / "ensembles").glob(f"*/{CONFIG}")):
             models = {match["model"] for match in _MODEL.finditer(read_text(config) or "")}
             if config.parent.name in managed:
+                theirs |= models
+            elif config.parent.name in slots:
+                LOG.warning("%s", slots[config.parent.name])
                 theirs |= models
             else:
                 kept.models.update(models)

@@ -10,15 +10,13 @@ from wetread_release.checkout import SHIPPED_RELEASE, shipped_pipeline
 from wetread_release.draft import ANY_TARGET, Draft, DraftPart
 from wetread_release.errors import Absent
 from wetread_release.registries import fetch_verified
-from wetread_release.wiring import base_name
+from wetread_release.wiring import NETWORKS, base_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from wetread_release.manifest import Manifest
     from wetread_release.release_site import Site
-
-NETWORKS = ("classifier", "segmenter")
 
 
 @dataclass(frozen=True)

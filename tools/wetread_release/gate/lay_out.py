@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wetread_release.draft import part_folder
 from wetread_release.errors import BadDraft
-from wetread_release.wiring import base_name
+from wetread_release.wiring import NETWORKS, base_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from wetread_release.wiring import Wiring
 
 DRAFT, REFERENCE = "draft", "reference"
-NETWORKS = ("classifier", "segmenter")
 MARK = "gate_content"
 """Parameter of an ensemble: what it was laid out of, so that a server cannot be asked about something else."""
 _VERSION = 1

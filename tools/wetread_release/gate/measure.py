@@ -20,7 +20,7 @@ import numpy as np
 from wetread_client import WetreadError
 from wetread_embedded.errors import ServerCallFailed
 
-from wetread_release.gate.lay_out import NETWORKS
+from wetread_release.wiring import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
