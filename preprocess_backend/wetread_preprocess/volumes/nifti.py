@@ -18,26 +18,33 @@ GZIP_LEVEL = 1
 _HEADER_BYTES = 348
 _VOXELS_AT = 352
 _DATATYPES = {"uint8": (2, 8), "int16": (4, 16), "float32": (16, 32)}  # DT_UINT8, DT_INT16, DT_FLOAT32; bits
-_SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
+_UNKNOWN, _SCANNER = 0, 1  # NIFTI_XFORM_UNKNOWN, NIFTI_XFORM_SCANNER_ANAT
 _MM_AND_SECONDS = 2 | 8  # NIFTI_UNITS_MM, NIFTI_UNITS_SEC
 _MOST_VOXELS_AN_AXIS = 32767  # dim is short
 _SLAB_BYTES = 8 * 2**20
 
 
 def write_nifti(
-    file: BinaryIO, values: npt.NDArray[Any], ras_affine: Affine, *, compress: bool = True, description: str = ""
+    file: BinaryIO,
+    values: npt.NDArray[Any],
+    ras_affine: Affine,
+    *,
+    compress: bool = True,
+    placed: bool = True,
+    description: str = "",
 ) -> None:
     """Write `values` [i, j, k] (uint8, int16 or float32) to `file`, i fastest, as NIfTI stores and nibabel indexes it.
 
     `ras_affine`: float64 [4, 4], index (i, j, k, 1) -> mm, +x to the patient's right, +y to the front, +z upwards
     (`Grid.ras_affine`); its axes at right angles, of either handedness. It is written twice, in single precision:
     as matrix (sform) and as quaternion (qform), both of code 1 (scanner). Memory beside `values`: one slab of 8 MB.
-    The same volume always gives the same bytes. `description`: at most 79 ASCII characters.
+    The same volume always gives the same bytes. `placed`: False where it lies nowhere in a patient, as a film: both
+    codes are 0 (unknown), only the spacing counts. `description`: at most 79 ASCII characters.
 
     Raises:
         ValueError: another type, not three axes, an axis of none or above 32767 voxels, or an affine with skew.
     """
-    header = _header(values, ras_affine, description)
+    header = _header(values, ras_affine, _SCANNER if placed else _UNKNOWN, description)
     if not compress:
         _write(file, header, values)
         return
@@ -59,7 +66,7 @@ def _write(file: BinaryIO | gzip.GzipFile, header: bytes, values: npt.NDArray[An
         file.write(np.ascontiguousarray(slab, stored).data)
 
 
-def _header(values: npt.NDArray[Any], ras_affine: Affine, description: str) -> bytes:
+def _header(values: npt.NDArray[Any], ras_affine: Affine, code: int, description: str) -> bytes:
     if values.dtype.name not in _DATATYPES:
         raise ValueError(f"NIfTI files hold {', '.join(_DATATYPES)} here, not {values.dtype}")
     if values.ndim != 3 or not all(0 < side <= _MOST_VOXELS_AN_AXIS for side in values.shape):
@@ -75,7 +82,7 @@ def _header(values: npt.NDArray[Any], ras_affine: Affine, description: str) -> b
         (108, "<3f", (_VOXELS_AT, 1, 0)),  # vox_offset; scl_slope and scl_inter: values as they are
         (123, "<B", (_MM_AND_SECONDS,)),
         (148, "79s", (description.encode("ascii", "replace"),)),
-        (252, "<2h", (_SCANNER, _SCANNER)),  # qform_code, sform_code
+        (252, "<2h", (code, code)),  # qform_code, sform_code
         (256, "<6f", (*quaternion, *ras_affine[:3, 3])),
         (280, "<12f", tuple(ras_affine[:3].ravel())),
         (344, "4s", (b"n+1\0",)),

@@ -199,9 +199,11 @@ class Clock:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
+        """Add the time of what is done within to the step of that name."""
         started = self._now()
         yield
         self._taken[name] = self._taken.get(name, 0.0) + (self._now() - started) * 1e3
 
     def timings_ms(self) -> dict[str, float]:
+        """Give what each step has taken until now, in the order in which they began."""
         return {name: round(taken, 2) for name, taken in self._taken.items()}
