@@ -12,7 +12,7 @@ from wetread_client.client import Client, FilmResult
 from wetread_client.errors import Status, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self, TypeVar
@@ -65,15 +65,26 @@ class AsyncClient:
         read = partial(
             self._client.read, film, declared_film=declared_film, any_body_part=any_body_part, heatmap=heatmap
         )
-        deadline = time.monotonic() + (self._timeout_s if deadline_s is None else deadline_s)
+        return await self._in_time(read, deadline_s)
 
-        def in_time() -> Reading:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise Unavailable(Status.DEADLINE_EXCEEDED.value, "no thread of the client became free in time")
-            return read(deadline_s=left_s)
-
-        return await self._run(in_time)
+    async def read_series(
+        self,
+        files: Sequence[Path | str | Buffer],
+        *,
+        any_body_part: bool = False,
+        segmentation: bool = True,
+        heatmap: bool = True,
+        deadline_s: float | None = None,
+    ) -> Reading:
+        """Read one series, as `Client.read_series` does."""
+        read = partial(
+            self._client.read_series,
+            files,
+            any_body_part=any_body_part,
+            segmentation=segmentation,
+            heatmap=heatmap,
+        )
+        return await self._in_time(read, deadline_s)
 
     async def read_many(
         self,
@@ -112,6 +123,10 @@ class AsyncClient:
         """Give the card of a release that has answered this client, None for one that has not."""
         return self._client.card(release)
 
+    async def takes_series(self, timeout_s: float = 2.0) -> bool:
+        """Say whether this client's pipeline takes series (`read_series`) and not films (`read`)."""
+        return await self._run(partial(self._client.takes_series, timeout_s))
+
     async def is_live(self, timeout_s: float = 2.0) -> bool:
         """Say whether a server answers at this address."""
         return await self._run(partial(self._client.is_live, timeout_s))
@@ -136,6 +151,18 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    async def _in_time(self, read: partial[Reading], deadline_s: float | None) -> Reading:
+        """Read on a thread of the client's; waiting for one counts."""
+        deadline = time.monotonic() + (self._timeout_s if deadline_s is None else deadline_s)
+
+        def in_time() -> Reading:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise Unavailable(Status.DEADLINE_EXCEEDED.value, "no thread of the client became free in time")
+            return read(deadline_s=left_s)
+
+        return await self._run(in_time)
 
     async def _run(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -37,6 +37,20 @@ class FindingCard:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentCard:
+    """One segment of a segmentation; `value` stands for it in SEGMENTATION, 0 for none.
+
+    `codes`: the first is its type; `category`: of that type (DICOM PS3.3, C.8.20.2). `colour`: red, green, blue, 0-255.
+    """
+
+    value: int
+    label: str
+    codes: tuple[Code, ...]
+    category: Code
+    colour: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Algorithm:
     """Name and maker of the algorithm; its version is the release of each answer."""
 
@@ -46,7 +60,7 @@ class Algorithm:
 
 @dataclass(frozen=True, slots=True)
 class IntendedUse:
-    """The films that a pipeline is meant for; `age_years` is the first and the last year."""
+    """The films or series that a pipeline is meant for; `age_years` is the first and the last year."""
 
     statement: str
     modalities: tuple[str, ...]
@@ -67,6 +81,8 @@ class PipelineCard:
     findings: tuple[FindingCard, ...]
     novelty_percentile_99: float | None
     """Distance in feature space; None where the release does not tell novelty."""
+    segments: tuple[SegmentCard, ...] = ()
+    """Of the task segmentation."""
 
     @classmethod
     def parse(cls, document: bytes) -> PipelineCard:
@@ -86,6 +102,7 @@ class PipelineCard:
                 intended_use=_intended_use(content["intended_use"]),
                 findings=tuple(_finding(finding) for finding in content["findings"]),
                 novelty_percentile_99=_percentile_99(content.get("novelty")),
+                segments=tuple(_segment(segment) for segment in content.get("segments", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise CardError(f"the card of schema {SCHEMA} is not whole: {error!r}") from error
@@ -111,8 +128,23 @@ def _finding(content: dict[str, Any]) -> FindingCard:
     scale = content.get("heatmap_scale")
     return FindingCard(
         label=str(content["label"]),
-        codes=tuple(Code(str(c["scheme"]), str(c["value"]), str(c["meaning"])) for c in content["codes"]),
+        codes=tuple(_code(code) for code in content["codes"]),
         threshold=float(content["threshold"]),
         temperature=float(content["temperature"]),
         heatmap_scale=None if scale is None else float(scale),
     )
+
+
+def _segment(content: dict[str, Any]) -> SegmentCard:
+    red, green, blue = content["colour"]
+    return SegmentCard(
+        value=int(content["value"]),
+        label=str(content["label"]),
+        codes=tuple(_code(code) for code in content["codes"]),
+        category=_code(content["category"]),
+        colour=(int(red), int(green), int(blue)),
+    )
+
+
+def _code(content: dict[str, Any]) -> Code:
+    return Code(str(content["scheme"]), str(content["value"]), str(content["meaning"]))

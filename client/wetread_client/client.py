@@ -1,9 +1,10 @@
-"""Read films on a server: retries, deadlines, and labels that belong to the release that answered."""
+"""Read films and series on a server: retries, deadlines, and labels that belong to the release that answered."""
 
 from __future__ import annotations
 
 import itertools
-import threading
+import os
+import re
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -11,25 +12,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wetread_client.card import CardError, PipelineCard
+from wetread_client.asking import Asking, Wishes
 from wetread_client.connect import Way, connect
-from wetread_client.errors import NoSuchOutput, Rejected, ServerError, Status, Unavailable, WetreadError
+from wetread_client.errors import Rejected, WetreadError
 from wetread_client.film import is_picture, secondary_capture
 from wetread_client.reading import Reading
 from wetread_client.retry import Clock, Retry
-from wetread_client.transport import BufferPayload, FilePayload, InferAnswer, InferRequest, Transport
+from wetread_client.transport import LENGTHS, BufferPayload, FilePayload, SeriesPayload, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
     from typing_extensions import Buffer
 
-_OUTPUTS = ("PROBABILITY", "POSITIVE", "NOTES")  # every film classifier has them
-_OPTIONAL = ("NOVELTY", "HEATMAP")
-_TURNS = 5
-"""Requests a try: releases may change between two of them, but hardly so often."""
+    from wetread_client.card import PipelineCard
+    from wetread_client.transport import Payload
+
+_NAMED_FILE = re.compile(r"\bfile (\d+) of (\d+)\b")  # how a server names a file of a series: by its place, from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +42,8 @@ class FilmResult:
     error: WetreadError | OSError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Wishes:
-    """What a caller wants of one reading."""
-
-    declared_film: bool
-    any_body_part: bool
-    heatmap: bool
-
-    def of(self, offered: frozenset[str]) -> tuple[str, ...]:
-        """Choose of the outputs that a release offers."""
-        return tuple(o for o in _OPTIONAL if o in offered and (self.heatmap or o != "HEATMAP"))
-
-    def request(
-        self, model: str, film: FilePayload | BufferPayload, offered: frozenset[str], *, card: bool
-    ) -> InferRequest:
-        outputs = _OUTPUTS + self.of(offered) + ("CARD",) * card
-        chosen = (("declared_film", self.declared_film), ("any_body_part", self.any_body_part))
-        return InferRequest(model, film, outputs, tuple((name, True) for name, wanted in chosen if wanted))
-
-
-@dataclass(frozen=True, slots=True)
-class _Release:
-    """What is known of a release that has answered."""
-
-    card: PipelineCard
-    offered: frozenset[str]
-
-
 class Client:
-    """Reads films with one pipeline of one server; safe to use from many threads.
+    """Reads films, or series, with one pipeline of one server; safe to use from many threads.
 
     `transport`: `auto` (shared memory beside the server, else the address's protocol), `shm`, `http`, `grpc`, or a
     transport of your own, such as a FakeTransport. `timeout_s`: the deadline of a reading that is given none.
@@ -95,9 +68,7 @@ class Client:
         self._timeout_s = timeout_s
         self._retry = retry or Retry()
         self._clock = clock
-        self._known: dict[int, _Release] = {}
-        self._last: _Release | None = None
-        self._lock = threading.Lock()
+        self._asking = Asking(self._transport, pipeline, clock)
 
     def read(
         self,
@@ -117,18 +88,39 @@ class Client:
         Rejected, Unavailable or ServerError; OSError when the file cannot be read.
         """
         started = self._clock.monotonic()
-        deadline_s = self._timeout_s if deadline_s is None else deadline_s
         name = str(film) if isinstance(film, Path | str) else None
         try:
             payload, wrapped = _payload(film)
-            if not payload.size:
-                raise Rejected("InvalidDicom", "the file is empty")
-            wishes = _Wishes(declared_film or wrapped, any_body_part, heatmap)
-            left_s = deadline_s - (self._clock.monotonic() - started)
-            answer, card = self._retry.call(partial(self._attempt, payload, wishes), left_s, self._clock)
-            return Reading.of_answer(answer, card, (self._clock.monotonic() - started) * 1e3)
+            wishes = Wishes.of_film(
+                declared_film=declared_film or wrapped, any_body_part=any_body_part, heatmap=heatmap
+            )
+            return self._read(payload, wishes, started, deadline_s)
         except WetreadError as error:
             error.file = error.file or name
+            raise
+
+    def read_series(
+        self,
+        files: Sequence[Path | str | Buffer],
+        *,
+        any_body_part: bool = False,
+        segmentation: bool = True,
+        heatmap: bool = True,
+        deadline_s: float | None = None,
+    ) -> Reading:
+        """Read one series as a whole: its DICOM files, or their bytes, in any order.
+
+        `segmentation`, `heatmap`: ask for them, where the release makes them. Other arguments as in `read`.
+        Rejected, Unavailable or ServerError; where the server names one of the files, the error's `file` is that one,
+        else the folder that holds them all. OSError when a file cannot be read.
+        """
+        started = self._clock.monotonic()
+        try:
+            payload = SeriesPayload([_file_payload(file) for file in files])
+            wishes = Wishes.of_series(any_body_part=any_body_part, segmentation=segmentation, heatmap=heatmap)
+            return self._read(payload, wishes, started, deadline_s)
+        except WetreadError as error:
+            error.file = error.file or _file_at_fault(error.message, files)
             raise
 
     def read_many(
@@ -162,9 +154,11 @@ class Client:
 
     def card(self, release: int) -> PipelineCard | None:
         """Give the card of a release that has answered this client, None for one that has not."""
-        with self._lock:
-            known = self._known.get(release)
-        return None if known is None else known.card
+        return self._asking.card(release)
+
+    def takes_series(self, timeout_s: float = 2.0) -> bool:
+        """Say whether this client's pipeline takes series (`read_series`) and not films (`read`)."""
+        return LENGTHS in self._transport.inputs(self.pipeline, timeout_s)
 
     def is_live(self, timeout_s: float = 2.0) -> bool:
         """Say whether a server answers at this address."""
@@ -190,6 +184,14 @@ class Client:
     ) -> None:
         self.close()
 
+    def _read(self, payload: Payload, wishes: Wishes, started: float, deadline_s: float | None) -> Reading:
+        if not payload.size:
+            raise Rejected("InvalidDicom", "the file is empty")
+        deadline_s = self._timeout_s if deadline_s is None else deadline_s
+        left_s = deadline_s - (self._clock.monotonic() - started)
+        answer, card = self._retry.call(partial(self._asking.ask, payload, wishes), left_s, self._clock)
+        return Reading.of_answer(answer, card, (self._clock.monotonic() - started) * 1e3)
+
     def _result(self, file: Path, *, any_body_part: bool, heatmap: bool, deadline_s: float | None) -> FilmResult:
         try:
             reading = self.read(file, any_body_part=any_body_part, heatmap=heatmap, deadline_s=deadline_s)
@@ -197,58 +199,23 @@ class Client:
             return FilmResult(file, error=error)
         return FilmResult(file, reading)
 
-    def _attempt(
-        self, film: FilePayload | BufferPayload, wishes: _Wishes, timeout_s: float
-    ) -> tuple[InferAnswer, PipelineCard]:
-        """Get one answer and the card of the release that gave it.
 
-        An answer of a release not met before is asked for again together with its card, and that second answer is
-        used whole: between the two the release may have changed once more. Only outputs that are there are asked for.
-        """
-        deadline = self._clock.monotonic() + timeout_s
-        known = self._last
-        for _ in range(_TURNS):
-            offered = self._offered(deadline) if known is None else known.offered
-            request = wishes.request(self.pipeline, film, offered, card=known is None)
-            try:
-                answer = self._transport.infer(request, deadline - self._clock.monotonic())
-            except NoSuchOutput:  # a release without it has taken over
-                known = None
-                continue
-            if known is None:
-                self._learn(answer, offered, deadline)
-            with self._lock:
-                known = self._known.get(answer.model_version)
-                self._last = known or self._last
-            if known is not None and set(wishes.of(known.offered)) <= answer.outputs.keys():
-                return answer, known.card
-        raise Unavailable(Status.ABORTED.value, f"{self.pipeline} changed its release under {_TURNS} requests")
-
-    def _offered(self, deadline: float, release: int | None = None) -> frozenset[str]:
-        """Ask which outputs there are; where the server will not say, take it that there are all."""
-        try:
-            return self._transport.outputs(self.pipeline, deadline - self._clock.monotonic(), release)
-        except ServerError:
-            return frozenset(_OPTIONAL)
-
-    def _learn(self, answer: InferAnswer, offered: frozenset[str], deadline: float) -> None:
-        """Keep the card that came with an answer, and which outputs its release has."""
-        release = answer.model_version
-        try:
-            card = PipelineCard.parse(answer.outputs["CARD"].tobytes())
-        except (CardError, KeyError) as error:
-            raise ServerError(Status.INTERNAL.value, f"release {release}: {error}") from error
-        if not offered.issuperset(_OPTIONAL):  # were they asked of this release, or of the one before it?
-            offered = self._offered(deadline, release)
-        with self._lock:
-            self._known[release] = _Release(card, offered)
-
-
-def _payload(film: Path | str | Buffer) -> tuple[FilePayload | BufferPayload, bool]:
+def _payload(film: Path | str | Buffer) -> tuple[Payload, bool]:
     """Give a film's bytes, and whether they were wrapped here."""
-    if not isinstance(film, Path | str):
-        return BufferPayload(film), False
-    path = Path(film)
-    if is_picture(path):
+    if isinstance(film, Path | str) and is_picture(path := Path(film)):
         return BufferPayload(secondary_capture(path)), True
-    return FilePayload(path), False
+    return _file_payload(film), False
+
+
+def _file_payload(file: Path | str | Buffer) -> FilePayload | BufferPayload:
+    return FilePayload(Path(file)) if isinstance(file, Path | str) else BufferPayload(file)
+
+
+def _file_at_fault(message: str, files: Sequence[Path | str | Buffer]) -> str | None:
+    """Give the file that an error names by its place, else the folder of all; None where they have no names."""
+    for place, count in _NAMED_FILE.findall(message):
+        if int(count) == len(files) and 0 < int(place) <= len(files):
+            named = files[int(place) - 1]
+            return str(named) if isinstance(named, Path | str) else None
+    folders = [str(Path(file).absolute().parent) for file in files if isinstance(file, Path | str)]
+    return os.path.commonpath(folders) if folders else None

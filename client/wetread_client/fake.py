@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wetread_client.errors import NoSuchOutput, Status
-from wetread_client.transport import InferAnswer, InferRequest, RegionSlice
+from wetread_client.transport import DICOM, InferAnswer, InferRequest, RegionSlice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,13 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FakeRequest:
-    """A request as a FakeTransport met it."""
+    """A request as a FakeTransport met it; `lengths` are those of a series' files, which lie end to end in `film`."""
 
     model: str
     film: bytes
     outputs: tuple[str, ...]
     parameters: dict[str, bool | str]
     timeout_s: float
+    lengths: tuple[int, ...] = ()
+
+    @property
+    def files(self) -> tuple[bytes, ...]:
+        """A series' files; a film is one."""
+        ends = list(itertools.accumulate(self.lengths or (len(self.film),)))
+        return tuple(self.film[start:end] for start, end in zip([0, *ends], ends, strict=False))
 
 
 OUTPUTS = ("PROBABILITY", "POSITIVE", "HEATMAP", "NOVELTY", "NOTES", "CARD")
@@ -38,7 +46,8 @@ class FakeTransport:
 
     An entry is an answer, an error to raise, or a function of the request. `requests` holds what was asked; only the
     outputs that a request names come back, as from a server, and one that the answer lacks is refused.
-    `outputs`: what the server says that answers made by functions have.
+    `outputs`: what the server says that answers made by functions have. `inputs`: of a pipeline; with LENGTHS it takes
+    series.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class FakeTransport:
         live: bool = True,
         ready: bool = True,
         outputs: frozenset[str] = frozenset(OUTPUTS),
+        inputs: frozenset[str] = frozenset({DICOM}),
     ) -> None:
         self.requests: list[FakeRequest] = []
         self.closed = False
@@ -55,13 +65,19 @@ class FakeTransport:
         self._live = live
         self._ready = ready
         self._outputs = outputs
+        self._inputs = inputs
         self._lock = threading.Lock()
 
     def infer(self, request: InferRequest, timeout_s: float) -> InferAnswer:
         """Take the next entry of the script."""
         assert not isinstance(request.film, RegionSlice), "a region is a matter between a transport and its server"
         met = FakeRequest(
-            request.model, bytes(request.film.view()), request.outputs, dict(request.parameters), timeout_s
+            request.model,
+            bytes(request.film.view()),
+            request.outputs,
+            dict(request.parameters),
+            timeout_s,
+            request.lengths,
         )
         with self._lock:
             entry = self._script[min(len(self.requests), len(self._script) - 1)]
@@ -97,6 +113,10 @@ class FakeTransport:
                 return frozenset(entry.outputs)
         return self._outputs
 
+    def inputs(self, model: str, timeout_s: float) -> frozenset[str]:
+        """Give what the constructor was told."""
+        return self._inputs
+
     def close(self) -> None:
         """Note that it was closed."""
         self.closed = True
@@ -108,8 +128,9 @@ def fake_card(
     *,
     has_heatmap: bool = True,
     has_novelty: bool = True,
+    segments: Sequence[str] = (),
 ) -> bytes:
-    """Give CARD's bytes for findings of these labels; codes and numbers are made up."""
+    """Give CARD's bytes for findings, and segments, of these labels; codes and numbers are made up."""
     findings = [
         {
             "label": label,
@@ -123,7 +144,7 @@ def fake_card(
     document = {
         "schema": 1,
         "pipeline": pipeline,
-        "task": "classification",
+        "task": "segmentation" if segments else "classification",
         "algorithm": {"name": "fake", "manufacturer": "nobody"},
         "intended_use": {
             "statement": "tests",
@@ -134,6 +155,7 @@ def fake_card(
             "limits": "none",
         },
         "findings": findings,
+        **({"segments": [_segment(number, label) for number, label in enumerate(segments, 1)]} if segments else {}),
         **({"novelty": {"statistics": "novelty.npz", "percentile_99": 1.0}} if has_novelty else {}),
     }
     return json.dumps(document).encode()
@@ -171,3 +193,52 @@ def fake_answer(
     if novelty is not None:
         outputs["NOVELTY"] = np.asarray([[novelty]], np.float32)
     return InferAnswer(release, outputs)
+
+
+def fake_segmentation(
+    labels: NDArray[np.uint8] | None = None,
+    *,
+    release: int = 1,
+    segments: Sequence[str] = ("segment",),
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    card: bytes | None = None,
+    warnings: Sequence[str] = (),
+    left_out: Sequence[Mapping[str, object]] = (),
+) -> InferAnswer:
+    """Give a segmenter's whole answer; of `labels`, uint8 [slices, rows, columns], `spacing_mm` apart.
+
+    By default two slices of 4x5 pixels whose first row is the first segment.
+    """
+    if labels is None:
+        labels = np.zeros((2, 4, 5), np.uint8)
+        labels[:, 0] = 1
+    slices, rows, columns = labels.shape
+    geometry: dict[str, object] = {
+        "modality": "MR",
+        "series_instance_uid": "2.25.1",
+        "slices": slices,
+        "rows": rows,
+        "columns": columns,
+        "pixel_spacing_mm": spacing_mm[1:],
+        "row_direction": [1, 0, 0],
+        "column_direction": [0, 1, 0],
+        "positions_mm": [[0, 0, spacing_mm[0] * number] for number in range(slices)],
+        "sop_instance_uids": [f"2.25.2.{number}" for number in range(slices)],
+        "frames": [0] * slices,
+        "affine": [[0, 0, spacing_mm[2], 0], [0, spacing_mm[1], 0, 0], [spacing_mm[0], 0, 0, 0], [0, 0, 0, 1]],
+        "tilt_degrees": 0.0,
+    }
+    notes = json.dumps({"warnings": list(warnings), "left_out": list(left_out), "geometry": geometry}).encode()
+    card = card or fake_card((), "brain_mr", has_novelty=False, segments=segments)
+    outputs: dict[str, NDArray[np.generic]] = {
+        "SEGMENTATION": labels[None],
+        "NOTES": np.frombuffer(notes, np.uint8)[None],
+        "CARD": np.frombuffer(card, np.uint8)[None],
+    }
+    return InferAnswer(release, outputs)
+
+
+def _segment(value: int, label: str) -> dict[str, object]:
+    code = {"scheme": "99FAKE", "value": label.upper(), "meaning": label}
+    category = {"scheme": "99FAKE", "value": "TISSUE", "meaning": "Tissue"}
+    return {"value": value, "label": label, "codes": [code], "category": category, "colour": [value, 100, 200]}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wetread_client.errors import ServerError, Status, Unavailable, WetreadError, translate
-from wetread_client.transport import DICOM, InferAnswer, InferRequest, RegionSlice
+from wetread_client.transport import DICOM, LENGTHS, InferAnswer, InferRequest, RegionSlice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,16 +36,20 @@ class GrpcTransport:
         )
 
     def infer(self, request: InferRequest, timeout_s: float) -> InferAnswer:
-        """Send one film and wait for its answer."""
+        """Send one film or series and wait for its answer."""
         tensor = self._triton.InferInput(DICOM, [1, request.film.size], "UINT8")
         if isinstance(request.film, RegionSlice):
             tensor.set_shared_memory(request.film.region, request.film.size)
         else:
             tensor.set_data_from_numpy(np.frombuffer(request.film.view(), np.uint8)[None])
+        tensors = [tensor]
+        if request.lengths:
+            lengths = self._triton.InferInput(LENGTHS, [1, len(request.lengths)], "INT64")
+            tensors.append(lengths.set_data_from_numpy(np.array([request.lengths], np.int64)))
         result = self._call(
             "infer",
             request.model,
-            [tensor],
+            tensors,
             outputs=[self._triton.InferRequestedOutput(name) for name in request.outputs],
             parameters=dict(request.parameters) or None,
             timeout_s=timeout_s,
@@ -71,6 +75,11 @@ class GrpcTransport:
         which = "" if version is None else str(version)
         metadata = self._call("get_model_metadata", model, which, timeout_s=timeout_s)
         return frozenset(str(output.name) for output in metadata.outputs)
+
+    def inputs(self, model: str, timeout_s: float) -> frozenset[str]:
+        """Give the names of the inputs that `model` has; with LENGTHS it takes a series, else a film."""
+        metadata = self._call("get_model_metadata", model, timeout_s=timeout_s)
+        return frozenset(str(tensor.name) for tensor in metadata.inputs)
 
     def parameter(self, model: str, key: str, timeout_s: float) -> str | None:
         """Give a parameter of the model's configuration, None where it has none of that name."""

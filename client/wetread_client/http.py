@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from typing import TYPE_CHECKING, cast
 
@@ -16,19 +17,22 @@ from wetread_client.errors import ServerError, Status, Unavailable, WetreadError
 from wetread_client.kserve import (
     parse_answer,
     parse_error,
-    parse_outputs,
     parse_parameter,
+    parse_tensors,
     parse_versions,
     request_header,
+    request_tensors,
 )
-from wetread_client.transport import InferAnswer, InferRequest, RegionSlice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from wetread_client.endpoint import Endpoint
+    from wetread_client.transport import InferAnswer, InferRequest
 
 _ANSWER_BYTES = 1 << 17  # a heatmap, a card and notes
+_TOO_LARGE = "--http-max-input-size"  # what Triton tells a body beyond it to raise; 64 MB by default in newer ones
 _STALE = (BrokenPipeError, ConnectionResetError, RemoteDisconnected)
 
 
@@ -70,18 +74,20 @@ class _Connection:
         self._reader = _Reader(self._socket.makefile("rb", buffering=0), _ANSWER_BYTES)
         self.requests = 0
 
-    def exchange(self, head: bytes, body: memoryview | None, method: str, deadline: float) -> tuple[HttpAnswer, bool]:
+    def exchange(
+        self, head: bytes, body: Sequence[memoryview], method: str, deadline: float
+    ) -> tuple[HttpAnswer, bool]:
         """Send one request, read its answer; the flag says whether the connection can be used again."""
         self.requests += 1
         try:
             self._allow(deadline)
             self._socket.sendall(head)
-            if body is not None:
+            for part in body:
                 self._allow(deadline)
-                self._socket.sendall(body)
+                self._socket.sendall(part)
                 self._allow(deadline)
-        except BrokenPipeError:
-            pass  # a proxy that refuses a body answers before it has read it: that answer says why
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # who refuses a body answers before it has read it: that answer says why; without one reading fails
         response = HTTPResponse(cast("socket.socket", self._reader), method=method)
         try:
             response.begin()
@@ -117,13 +123,12 @@ class HttpTransport:
         self._closed = False
 
     def infer(self, request: InferRequest, timeout_s: float) -> InferAnswer:
-        """Send one film and wait for its answer."""
+        """Send one film or series and wait for its answer."""
         deadline = time.monotonic() + timeout_s
-        header = request_header(request)
-        film = None if isinstance(request.film, RegionSlice) else request.film.view()
-        answer = self._call("POST", f"/v2/models/{request.model}/infer", header, film, deadline)
+        header, tensors = request_header(request), request_tensors(request)
+        answer = self._call("POST", f"/v2/models/{request.model}/infer", header, tensors, deadline)
         if answer.status != 200:
-            raise translate(status_of_http(answer.status), parse_error(answer.body))
+            raise _refusal(answer)
         return parse_answer(answer.body, answer.header_length)
 
     def is_live(self, timeout_s: float) -> bool:
@@ -141,7 +146,11 @@ class HttpTransport:
     def outputs(self, model: str, timeout_s: float, version: int | None = None) -> frozenset[str]:
         """Give the names of the outputs that `model` has, of this version or of the one that answers now."""
         which = "" if version is None else f"/versions/{version}"
-        return parse_outputs(self._get(f"/v2/models/{model}{which}", timeout_s))
+        return parse_tensors(self._get(f"/v2/models/{model}{which}", timeout_s), "outputs")
+
+    def inputs(self, model: str, timeout_s: float) -> frozenset[str]:
+        """Give the names of the inputs that `model` has; with LENGTHS it takes a series, else a film."""
+        return parse_tensors(self._get(f"/v2/models/{model}", timeout_s), "inputs")
 
     def parameter(self, model: str, key: str, timeout_s: float) -> str | None:
         """Give a parameter of the model's configuration, None where it has none of that name."""
@@ -166,39 +175,41 @@ class HttpTransport:
 
     def _probe(self, path: str, timeout_s: float) -> bool:
         try:
-            return self._call("GET", path, b"", None, time.monotonic() + timeout_s).status == 200
+            return self._call("GET", path, b"", (), time.monotonic() + timeout_s).status == 200
         except Unavailable:
             return False
 
     def _get(self, path: str, timeout_s: float) -> bytes:
-        answer = self._call("GET", path, b"", None, time.monotonic() + timeout_s)
+        answer = self._call("GET", path, b"", (), time.monotonic() + timeout_s)
         if answer.status != 200:
-            raise translate(status_of_http(answer.status), parse_error(answer.body))
+            raise _refusal(answer)
         return answer.body
 
     def _command(self, path: str, document: bytes, timeout_s: float) -> None:
-        answer = self._call("POST", path, document, None, time.monotonic() + timeout_s)
+        answer = self._call("POST", path, document, (), time.monotonic() + timeout_s)
         if answer.status != 200:
-            raise translate(status_of_http(answer.status), parse_error(answer.body))
+            raise _refusal(answer)
 
-    def _call(self, method: str, path: str, header: bytes, film: memoryview | None, deadline: float) -> HttpAnswer:
-        length = len(header) + (0 if film is None else film.nbytes)
-        binary = "" if film is None else f"Inference-Header-Content-Length: {len(header)}\r\n"
-        content = "application/json" if film is None else "application/octet-stream"
+    def _call(
+        self, method: str, path: str, header: bytes, tensors: Sequence[memoryview], deadline: float
+    ) -> HttpAnswer:
+        length = len(header) + sum(tensor.nbytes for tensor in tensors)
+        binary = f"Inference-Header-Content-Length: {len(header)}\r\n" if tensors else ""
+        content = "application/octet-stream" if tensors else "application/json"
         head = (
             f"{method} {self._endpoint.path}{path} HTTP/1.1\r\n{self._host}Content-Type: {content}\r\n"
             f"{binary}Content-Length: {length}\r\n\r\n"
         ).encode("ascii") + header
         try:
-            return self._exchange(head, film, method, deadline)
+            return self._exchange(head, tensors, method, deadline)
         except (OSError, HTTPException, ValueError) as error:
             raise self._explain(error) from error
 
-    def _exchange(self, head: bytes, film: memoryview | None, method: str, deadline: float) -> HttpAnswer:
+    def _exchange(self, head: bytes, tensors: Sequence[memoryview], method: str, deadline: float) -> HttpAnswer:
         connection = self._take(deadline)
         while True:
             try:
-                answer, keep = connection.exchange(head, film, method, deadline)
+                answer, keep = connection.exchange(head, tensors, method, deadline)
             except BaseException as error:
                 connection.close()
                 if isinstance(error, _STALE) and connection.requests > 1:
@@ -246,3 +257,15 @@ class HttpTransport:
         if isinstance(error, ValueError):
             return ServerError(Status.INTERNAL.value, f"{where} does not speak HTTP: {error}")
         return Unavailable(Status.UNAVAILABLE.value, f"{where} cannot be reached: {error or type(error).__name__}")
+
+
+def _refusal(answer: HttpAnswer) -> WetreadError:
+    """Make the error of an answer that is none; one about a body's size says how a series gets through."""
+    status, reason = status_of_http(answer.status), parse_error(answer.body)
+    if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _TOO_LARGE in reason:
+        return ServerError(
+            Status.OUT_OF_RANGE.value,
+            f"the server takes no body of this size over HTTP ({reason}); send it over shared memory beside the server "
+            f"(transport shm) or over gRPC (a grpc:// address), or raise the server's {_TOO_LARGE}",
+        )
+    return translate(status, reason)

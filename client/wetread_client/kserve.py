@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 
 from wetread_client.errors import ServerError, Status
-from wetread_client.transport import DICOM, InferAnswer, InferRequest, RegionSlice
+from wetread_client.transport import DICOM, LENGTHS, InferAnswer, InferRequest, RegionSlice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,13 +51,22 @@ class _Answer(TypedDict, total=False):
 
 
 @lru_cache(maxsize=256)  # a client uses a handful; the bound guards against callers with ever new parameters
-def _template(outputs: tuple[str, ...], parameters: tuple[tuple[str, bool | str], ...], region: str | None) -> bytes:
-    """Build the request's JSON with two %d left for the film's size: it is all that differs from film to film."""
-    where = {"binary_data_size": _SIZE}
+def _template(
+    outputs: tuple[str, ...], parameters: tuple[tuple[str, bool | str], ...], region: str | None, *, is_series: bool
+) -> bytes:
+    """Build the request's JSON with two %d left for the film's size: it is all that differs from film to film.
+
+    Of a series two more follow, for how many files there are and the bytes of their lengths.
+    """
+    inline = {"binary_data_size": _SIZE}
+    where = inline
     if region is not None:
         where = {"shared_memory_region": region, "shared_memory_byte_size": _SIZE}
+    inputs = [{"name": DICOM, "shape": [1, _SIZE], "datatype": "UINT8", "parameters": where}]
+    if is_series:
+        inputs.append({"name": LENGTHS, "shape": [1, _SIZE], "datatype": "INT64", "parameters": inline})
     document = {
-        "inputs": [{"name": DICOM, "shape": [1, _SIZE], "datatype": "UINT8", "parameters": where}],
+        "inputs": inputs,
         "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in outputs],
         "parameters": dict(parameters),
     }
@@ -68,7 +77,20 @@ def _template(outputs: tuple[str, ...], parameters: tuple[tuple[str, bool | str]
 def request_header(request: InferRequest) -> bytes:
     """Give the JSON in front of the film's bytes, or that names the region where they lie."""
     region = request.film.region if isinstance(request.film, RegionSlice) else None
-    return _template(request.outputs, request.parameters, region) % (request.film.size, request.film.size)
+    sizes = (request.film.size, request.film.size)
+    if not request.lengths:
+        return _template(request.outputs, request.parameters, region, is_series=False) % sizes
+    count = len(request.lengths)
+    template = _template(request.outputs, request.parameters, region, is_series=True)
+    return template % (*sizes, count, count * DATATYPES["INT64"].itemsize)
+
+
+def request_tensors(request: InferRequest) -> tuple[memoryview, ...]:
+    """Give the bytes that follow the JSON, none of those that lie in a region."""
+    film = () if isinstance(request.film, RegionSlice) else (request.film.view(),)
+    if not request.lengths:
+        return film
+    return *film, np.array(request.lengths, DATATYPES["INT64"]).data.cast("B")
 
 
 def parse_answer(body: bytes, header_length: int | None) -> InferAnswer:
@@ -103,10 +125,10 @@ def parse_versions(body: bytes) -> tuple[int, ...]:
         raise ServerError(Status.INTERNAL.value, f"the model's metadata cannot be read: {error!r}") from error
 
 
-def parse_outputs(body: bytes) -> frozenset[str]:
-    """Read the outputs' names in a model's metadata; ServerError when it is none."""
+def parse_tensors(body: bytes, which: Literal["inputs", "outputs"]) -> frozenset[str]:
+    """Read the names of the inputs or outputs in a model's metadata; ServerError when it is none."""
     try:
-        return frozenset(str(output["name"]) for output in json.loads(body)["outputs"])
+        return frozenset(str(tensor["name"]) for tensor in json.loads(body)[which])
     except (KeyError, TypeError, ValueError) as error:
         raise ServerError(Status.INTERNAL.value, f"the model's metadata cannot be read: {error!r}") from error
 

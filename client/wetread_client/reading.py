@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wetread_client.errors import ServerError, Status
+from wetread_client.notes import Geometry, LeftOut, Notes, SeriesGeometry
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from wetread_client.card import Code, PipelineCard
+    from wetread_client.card import Code, PipelineCard, SegmentCard
     from wetread_client.transport import InferAnswer
+
+
+__all__ = ["Finding", "Geometry", "LeftOut", "Notes", "Reading", "SeriesGeometry"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding of a film: its calibrated probability, and whether that reaches the release's threshold."""
+    """One finding: its calibrated probability, and whether that reaches the release's threshold."""
 
     label: str
     probability: float
@@ -27,42 +30,15 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Geometry:
-    """The source film: `rows` x `columns` pixels, spacing between rows and between columns in mm where known."""
-
-    rows: int
-    columns: int
-    pixel_spacing_mm: tuple[float, float] | None
-    sop_instance_uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Notes:
-    """What the server has to say of this film: `warnings` for a human, the source's geometry where it is known."""
-
-    warnings: tuple[str, ...] = ()
-    geometry: Geometry | None = None
-
-    @classmethod
-    def parse(cls, document: bytes) -> Notes:
-        """Read NOTES' bytes; ServerError when they are not notes."""
-        try:
-            content = json.loads(document)
-            geometry = content.get("geometry")
-            warnings = tuple(str(warning) for warning in content.get("warnings", ()))
-            return cls(warnings, None if not geometry else _geometry(geometry))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ServerError(Status.INTERNAL.value, f"the answer's NOTES cannot be read: {error!r}") from error
-
-
-@dataclass(frozen=True, slots=True)
 class Reading:
-    """One film's reading.
+    """One film's or one series' reading.
 
-    `release`: the release that made it. `novelty`: above 1 the film is unlike those that the model was trained on;
-    None where the release does not tell it. `heatmap`: uint8 [C, h, w] for the C findings, on one scale a release; None
-    when it was not asked for or the release makes none.
+    `release`: the release that made it. `findings`: none of a pipeline that only segments. `novelty`: above 1 it is
+    unlike those that the model was trained on; None where the release does not tell it. `heatmap`: uint8 [C, h, w] for
+    the C findings, on one scale a release; None when it was not asked for or the release makes none.
     `ms`: from the call to the answer, waiting and retries included.
+    `segmentation`: uint8 [slices, rows, columns], the series' own slices in the order of `notes.series`, each pixel the
+    `value` of one of `segments` or 0; not to be written to. None where the release makes none.
     """
 
     pipeline: str
@@ -72,6 +48,8 @@ class Reading:
     heatmap: NDArray[np.uint8] | None = field(repr=False, compare=False)
     notes: Notes
     ms: float
+    segmentation: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    segments: tuple[SegmentCard, ...] = ()
 
     @property
     def is_unlike_training(self) -> bool:
@@ -88,28 +66,46 @@ class Reading:
         """Put an answer under the labels of `card`, its own release's; ServerError when they do not fit together."""
         outputs: Any = answer.outputs
         try:
-            probabilities, positives = outputs["PROBABILITY"][0].tolist(), outputs["POSITIVE"][0].tolist()
             novelty = float(outputs["NOVELTY"][0, 0]) if "NOVELTY" in outputs else None
-            notes = outputs["NOTES"].tobytes()
+            notes = Notes.parse(outputs["NOTES"].tobytes())
+            findings = _findings(outputs, card)
         except (KeyError, IndexError) as error:
             raise ServerError(Status.INTERNAL.value, f"the answer lacks an output: {error!r}") from error
-        if not len(probabilities) == len(positives) == len(card.findings):
-            raise ServerError(
-                Status.INTERNAL.value, f"{len(probabilities)} probabilities for {len(card.findings)} findings"
-            )
-        findings = tuple(
-            Finding(of.label, probability, positive, of.codes)
-            for of, probability, positive in zip(card.findings, probabilities, positives, strict=True)
+        return cls(
+            pipeline=card.pipeline,
+            release=answer.model_version,
+            findings=findings,
+            novelty=novelty,
+            heatmap=outputs["HEATMAP"][0] if "HEATMAP" in outputs else None,
+            notes=notes,
+            ms=ms,
+            segmentation=_segmentation(outputs["SEGMENTATION"], notes) if "SEGMENTATION" in outputs else None,
+            segments=card.segments,
         )
-        heatmap = outputs["HEATMAP"][0] if "HEATMAP" in outputs else None
-        return cls(card.pipeline, answer.model_version, findings, novelty, heatmap, Notes.parse(notes), ms)
 
 
-def _geometry(content: dict[str, Any]) -> Geometry:
-    spacing = content.get("pixel_spacing_mm")
-    return Geometry(
-        rows=int(content["rows"]),
-        columns=int(content["columns"]),
-        pixel_spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1])),
-        sop_instance_uid=str(content["sop_instance_uid"]),
+def _findings(outputs: Any, card: PipelineCard) -> tuple[Finding, ...]:
+    """Give the findings under the card's labels; of a segmenter that has none, none."""
+    if not card.findings and "PROBABILITY" not in outputs:
+        return ()
+    probabilities, positives = outputs["PROBABILITY"][0].tolist(), outputs["POSITIVE"][0].tolist()
+    if not len(probabilities) == len(positives) == len(card.findings):
+        raise ServerError(
+            Status.INTERNAL.value, f"{len(probabilities)} probabilities for {len(card.findings)} findings"
+        )
+    return tuple(
+        Finding(of.label, probability, positive, of.codes)
+        for of, probability, positive in zip(card.findings, probabilities, positives, strict=True)
     )
+
+
+def _segmentation(output: NDArray[np.uint8], notes: Notes) -> NDArray[np.uint8]:
+    """Give [slices, rows, columns]; ServerError where it is not of the geometry that came with it."""
+    series = notes.series
+    if series is not None and output.shape[1:] != (series.slices, series.rows, series.columns):
+        raise ServerError(
+            Status.INTERNAL.value,
+            f"a segmentation of shape {output.shape[1:]} for {series.slices} slices of {series.rows}x{series.columns}",
+        )
+    labels: NDArray[np.uint8] = output[0]
+    return labels

@@ -1,4 +1,4 @@
-"""Films through shared memory: one copy into a region, a few hundred bytes on the wire.
+"""Films and series through shared memory: one copy into a region, a few hundred bytes on the wire.
 
 A pipeline that says so (`film_region` among its configuration's parameters) is told the region's name and reads the
 film where it lies. Any other gets it by Triton's system shared memory, which copies it twice more.
@@ -62,7 +62,7 @@ class SharedMemoryTransport:
         self._close = weakref.finalize(self, _close, self._pool, control)  # runs at the interpreter's exit too
 
     def infer(self, request: InferRequest, timeout_s: float) -> InferAnswer:
-        """Copy one film into a region, have it read and wait for the answer."""
+        """Copy one film or series into a region, have it read and wait for the answer."""
         deadline = time.monotonic() + timeout_s
         if not self._refused and not isinstance(request.film, RegionSlice):
             try:
@@ -89,6 +89,10 @@ class SharedMemoryTransport:
     def outputs(self, model: str, timeout_s: float, version: int | None = None) -> frozenset[str]:
         """Give the names of the outputs that `model` has, of this version or of the one that answers now."""
         return self._control.outputs(model, timeout_s, version)
+
+    def inputs(self, model: str, timeout_s: float) -> frozenset[str]:
+        """Give the names of the inputs that `model` has; with LENGTHS it takes a series, else a film."""
+        return self._control.inputs(model, timeout_s)
 
     def close(self) -> None:
         """Unregister and remove the idle regions, close the connections; a region in use goes when its request ends."""
@@ -129,8 +133,8 @@ class SharedMemoryTransport:
             except RegionLost:  # the server does not see this machine's shared memory; it may map it all the same
                 self._reads_regions[request.model] = False
             except Rejected as rejection:
-                if rejection.code != "InvalidDicom":
-                    raise
+                if rejection.code != "InvalidDicom" or request.lengths:
+                    raise  # every pipeline of series knows the parameter
                 # A server that has been replaced by one that does not know the parameter saw no film at all.
         return self._infer_registered(
             region, replace(request, film=RegionSlice(region.name, request.film.size)), deadline

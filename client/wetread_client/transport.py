@@ -1,4 +1,4 @@
-"""What a transport carries: a film's bytes to a pipeline, its output tensors back."""
+"""What a transport carries: the bytes of a film or a series to a pipeline, its output tensors back."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer  # collections.abc has it from Python 3.12
 
-DICOM = "DICOM"  # the input's name, one file's bytes as UINT8 [1, n]
+DICOM = "DICOM"  # the input's name, one file's bytes as UINT8 [1, n], or those of a series' files end to end
+LENGTHS = "LENGTHS"  # of a series, and only there: the bytes of each of its files as INT64 [1, k]
 
 
 class FilePayload:
@@ -57,12 +58,35 @@ class BufferPayload:
         return self._view
 
 
-Payload = FilePayload | BufferPayload
+class SeriesPayload:
+    """The files of a series end to end, each read straight into its place."""
+
+    def __init__(self, files: Sequence[FilePayload | BufferPayload]) -> None:
+        self._files = tuple(files)
+        self.lengths = tuple(file.size for file in self._files)
+        self.size = sum(self.lengths)
+
+    def copy_into(self, target: memoryview) -> None:
+        """Read all files into `target`, `size` bytes long; OSError when one got shorter."""
+        place = 0
+        for file in self._files:
+            if file.size:  # an empty one is for the server to name
+                file.copy_into(target[place : place + file.size])
+            place += file.size
+
+    def view(self) -> memoryview:
+        """Give the files' bytes."""
+        buffer = np.empty(self.size, np.uint8).data
+        self.copy_into(buffer)
+        return buffer
+
+
+Payload = FilePayload | BufferPayload | SeriesPayload
 
 
 @dataclass(frozen=True, slots=True)
 class RegionSlice:
-    """A film that lies at the start of a registered shared-memory region."""
+    """A film or a series that lies at the start of a registered shared-memory region."""
 
     region: str
     size: int
@@ -70,12 +94,16 @@ class RegionSlice:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """One film for one pipeline; only `outputs` come back, `parameters` are those of the KServe request."""
+    """One film or series for one pipeline; only `outputs` come back, `parameters` are those of the KServe request.
+
+    `lengths`: of a series, the bytes of each file; they travel as a tensor, wherever the files' bytes are.
+    """
 
     model: str
     film: Payload | RegionSlice
     outputs: tuple[str, ...]
     parameters: tuple[tuple[str, bool | str], ...] = ()
+    lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +121,7 @@ class Transport(Protocol):
     """
 
     def infer(self, request: InferRequest, timeout_s: float) -> InferAnswer:
-        """Send one film and wait for its answer."""
+        """Send one film or series and wait for its answer."""
         ...
 
     def is_live(self, timeout_s: float) -> bool:
@@ -110,6 +138,10 @@ class Transport(Protocol):
 
     def outputs(self, model: str, timeout_s: float, version: int | None = None) -> frozenset[str]:
         """Give the names of the outputs that `model` has, of this version or of the one that answers now."""
+        ...
+
+    def inputs(self, model: str, timeout_s: float) -> frozenset[str]:
+        """Give the names of the inputs that `model` has; with LENGTHS it takes a series, else a film."""
         ...
 
     def close(self) -> None:

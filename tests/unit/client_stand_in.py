@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from wetread_client.fake import fake_answer
+from wetread_client.fake import fake_answer, fake_segmentation
 
 if TYPE_CHECKING:
     import ssl
@@ -21,12 +22,19 @@ if TYPE_CHECKING:
     from wetread_client.transport import InferAnswer
 
 DATATYPES = {"float32": "FP32", "bool": "BOOL", "uint8": "UINT8"}
+PIPELINES = ("chest_xray", "brain_mr")
+"""A pipeline of films, and one of series."""
 
-METADATA = {
-    "name": "chest_xray",
-    "versions": ["3", "1"],
-    "outputs": [{"name": name} for name in fake_answer().outputs],
-}
+
+def metadata(model: str, answer: InferAnswer) -> bytes:
+    inputs = ["DICOM"] if model == "chest_xray" else ["DICOM", "LENGTHS"]
+    document = {
+        "name": model,
+        "versions": ["3", "1"],
+        "inputs": [{"name": name} for name in inputs],
+        "outputs": [{"name": name} for name in answer.outputs],
+    }
+    return json.dumps(document).encode()
 
 
 @dataclass(frozen=True)
@@ -42,13 +50,17 @@ def mean_is_probability(film: bytes) -> InferAnswer:
 
 @dataclass
 class StandIn:
-    """Serves `chest_xray` by `answer`; notes what it was asked."""
+    """Serves films by `answer` and series, their files end to end, by `answer_series`; notes what it was asked."""
 
     answer: Callable[[bytes], InferAnswer | Refusal] = mean_is_probability
+    answer_series: Callable[[bytes], InferAnswer | Refusal] = lambda _: fake_segmentation()
+    served: tuple[str, ...] = PIPELINES
+    named_regions: bool = False
     shares_memory: bool = True
     port: int = 0
     tls: ssl.SSLContext | None = None
     films: list[bytes] = field(default_factory=list)
+    series: list[tuple[str, list[bytes]]] = field(default_factory=list)
     headers: list[dict] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     regions: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -95,12 +107,23 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.server_state.paths.append(self.path)
-        if self.path == "/v2/models/chest_xray":
-            self._send(200, json.dumps(METADATA).encode())
-        else:
-            known = self.path in ("/v2/health/live", "/v2/models/chest_xray/ready")
-            self._send(200 if known else 400, b"")
+        state = self.server_state
+        state.paths.append(self.path)
+        _, _, *parts = self.path.split("/")
+        match parts:
+            case ["models", model, *rest] if model in state.served and rest != ["ready"]:
+                if rest == ["config"]:
+                    told = {"film_region": {"string_value": "true"}} if state.named_regions else {}
+                    self._send(200, json.dumps({"parameters": told}).encode())
+                else:
+                    answer = fake_answer() if model == "chest_xray" else fake_segmentation()
+                    self._send(200, metadata(model, answer))
+            case ["health", "live"]:
+                self._send(200, b"")
+            case ["models", model, "ready"] if model in state.served:
+                self._send(200, b"")
+            case _:
+                self._send(400, b"")
 
     def do_POST(self) -> None:
         state = self.server_state
@@ -108,11 +131,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path.startswith("/v2/systemsharedmemory/region/"):
             self._region(body)
-        elif self.path == "/v2/models/chest_xray/infer":
+        elif (model := self.path.split("/")[3]) in state.served and self.path.endswith("/infer"):
             length = self.headers.get("Inference-Header-Content-Length")
             header = json.loads(body if length is None else body[: int(length)])
-            film = b"" if length is None else body[int(length) :]
-            self._infer(header, film)
+            self._infer(model, header, b"" if length is None else body[int(length) :])
         else:
             self._send(404, json.dumps({"error": f"Request for unknown model: {self.path}"}).encode())
 
@@ -130,9 +152,10 @@ class _Handler(BaseHTTPRequestHandler):
             state.regions[name] = (region["key"], region["byte_size"])
         self._send(200, b"")
 
-    def _infer(self, header: dict, film: bytes) -> None:
+    def _infer(self, model: str, header: dict, tensors: bytes) -> None:
         state = self.server_state
         where = header["inputs"][0]["parameters"]
+        film, rest = tensors[: where.get("binary_data_size", 0)], tensors[where.get("binary_data_size", 0) :]
         if "shared_memory_region" in where:
             name, size = where["shared_memory_region"], where["shared_memory_byte_size"]
             if name not in state.regions:
@@ -142,9 +165,19 @@ class _Handler(BaseHTTPRequestHandler):
             with Path("/dev/shm", state.regions[name][0].lstrip("/")).open("rb") as file:
                 film = file.read(size)
         assert header["inputs"][0]["shape"] == [1, len(film)]
+        if "film_region" in header["parameters"]:
+            assert film == b"\0"
+            name, size = header["parameters"]["film_region"].split(":")
+            film = Path("/dev/shm", name).read_bytes()[: int(size)]
         state.headers.append(header)
-        state.films.append(film)
-        answer = state.answer(film)
+        if model == "chest_xray":
+            assert len(header["inputs"]) == 1
+            assert not rest
+            state.films.append(film)
+            answer = state.answer(film)
+        else:
+            state.series.append((model, self._files(header["inputs"][1], film, rest)))
+            answer = state.answer_series(film)
         if isinstance(answer, Refusal):
             self._send(answer.status, json.dumps({"error": answer.message}).encode())
             return
@@ -160,9 +193,21 @@ class _Handler(BaseHTTPRequestHandler):
                     "parameters": {"binary_data_size": len(parts[-1])},
                 }
             )
-        document = {"model_name": "chest_xray", "model_version": str(answer.model_version), "outputs": outputs}
+        document = {"model_name": model, "model_version": str(answer.model_version), "outputs": outputs}
         text = json.dumps(document).encode()
         self._send(200, text + b"".join(parts), len(text))
+
+    def _files(self, described: dict, film: bytes, tensor: bytes) -> list[bytes]:
+        lengths = np.frombuffer(tensor, np.int64).tolist()
+        assert described == {
+            "name": "LENGTHS",
+            "shape": [1, len(lengths)],
+            "datatype": "INT64",
+            "parameters": {"binary_data_size": 8 * len(lengths)},
+        }
+        ends = list(itertools.accumulate(lengths))
+        assert ends[-1] == len(film)
+        return [film[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def _send(self, status: int, body: bytes, header_length: int | None = None) -> None:
         self.send_response(status)

@@ -415,11 +415,11 @@ def test_served_releases_are_listed(stand_in):
         assert client.releases() == (1, 3)
         assert client.is_live()
         assert client.is_ready()
-    assert not Client(stand_in.url, "brain_mr").is_ready()
+    assert not Client(stand_in.url, "knee").is_ready()
 
 
 def test_a_model_that_is_not_served_is_unavailable(stand_in):
     transport = connect(stand_in.url, "http")
     with pytest.raises(Unavailable, match="unknown model"):
-        transport.infer(InferRequest("brain_mr", BufferPayload(b"x"), ("PROBABILITY",)), 5.0)
+        transport.infer(InferRequest("knee", BufferPayload(b"x"), ("PROBABILITY",)), 5.0)
     transport.close()
