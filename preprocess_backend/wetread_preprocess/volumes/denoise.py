@@ -30,10 +30,8 @@ def denoise(stack: Stack, step: Denoise, threads: int) -> Stack:
     planes = [real_values(one, stack) for one in stack.slices]
     sigma = noise_sigma(planes, stack.floor)
     if sigma > 0:
-        if step.method == "nlm":
-            planes = non_local_means(planes, step, sigma, threads)
-        else:
-            planes = wavelet(planes, step, sigma)
+        nlm = step.method == "nlm"
+        planes = non_local_means(planes, step, sigma, threads) if nlm else wavelet(planes, step, sigma)
         if stack.floor is not None:
             for plane in planes:
                 np.maximum(plane, np.float32(stack.floor), out=plane)

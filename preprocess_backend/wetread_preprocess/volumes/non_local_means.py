@@ -12,8 +12,8 @@ from wetread_preprocess.volumes.steps import Denoise
 
 _SLAB = 8
 """Planes that are done at once in 3D: whatever the number of threads, so that the answer is the same."""
-_TILE_3D = (16, 128)
-_TILE_2D = (64, 128)
+_TILE_3D = (32, 256)
+_TILE_2D = (64, 256)
 """Rows and columns at most: with its margins and two sums of its size a tile stays in a core's own cache."""
 
 

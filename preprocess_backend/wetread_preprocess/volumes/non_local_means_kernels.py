@@ -61,7 +61,10 @@ def gather(values: Run, weights: Run, sums: Run, totals: Run) -> None:
 
 @kernel()
 def box_along(source: Run, out: Run, start: int, stop: int, step: int, reach: int) -> None:
-    """Write to `out` at start..stop the sums of `source` over -reach..reach steps; reach 1 or more."""
+    """Write to `out` at start..stop the sums of `source` over -reach..reach steps."""
+    if reach == 0:
+        out[start:stop] = source[start:stop]
+        return
     sum_three(
         source[start - step : stop - step], source[start:stop], source[start + step : stop + step], out[start:stop]
     )
@@ -79,76 +82,99 @@ def box_across(boxes: Block, out: Run, start: int, stop: int) -> None:
 
 
 @kernel()
+def pair_up(
+    volume: Run,
+    runs: Run,
+    layout: tuple[int, int, int],
+    middle: tuple[int, int, int, int],
+    displacement: tuple[int, int, int],
+    patch: npt.NDArray[np.int64],
+    filtering: tuple[float, float],
+) -> None:
+    """Weigh every pair of voxels of a tile that lie `displacement` apart, planes, rows, columns, and add each voxel to
+    the other's sum.
+
+    `volume` float32 [3, n]: values, sums, totals of weights. `runs` float32 [4 and one a plane of a patch, n]: room for
+    a plane each. `layout`: where the first plane begins, length of a row and of a plane. `middle`: first plane and row
+    of the tile's own, how many planes and rows it has.
+    """
+    slack, pitch, plane = layout
+    top_plane, top, deep, high = middle
+    dz, dy, dx = displacement
+    values, sums, totals = volume[0], volume[1], volume[2]
+    boxes = runs[4:]
+    # Either end of a pair may lie in the tile: its own rows, and as many before or behind as the displacement is long.
+    first, last = (top - max(dy, 0)) * pitch, (top + high + max(-dy, 0)) * pitch
+    begin, end = slack + first - patch[1] * pitch, slack + last + patch[1] * pitch
+    first, last = slack + first, slack + last
+    away = dz * plane + dy * pitch + dx
+    weight = runs[3, first:last]
+    for z in range(top_plane - dz - patch[0], top_plane + deep + patch[0]):
+        here, there = z * plane, z * plane + away
+        box = boxes[z % boxes.shape[0]]
+        squared_differences(values[here + begin : here + end], values[there + begin : there + end], runs[0, begin:end])
+        box_along(runs[0], runs[1], begin, end, 1, patch[2])
+        box_along(runs[1], box, first, last, pitch, patch[1])
+        if z - patch[0] < top_plane - dz:
+            continue  # the first patches are not whole yet
+        if patch[0] > 0:
+            box_across(boxes, runs[2], first, last)
+            box = runs[2]
+        weigh(box[first:last], filtering[0], filtering[1], weight)
+        here, there = here - patch[0] * plane, there - patch[0] * plane
+        gather(
+            values[there + first : there + last],
+            weight,
+            sums[here + first : here + last],
+            totals[here + first : here + last],
+        )
+        gather(
+            values[here + first : here + last],
+            weight,
+            sums[there + first : there + last],
+            totals[there + first : there + last],
+        )
+
+
+@kernel()
 def denoise_tile(
     padded: Block,
     out: Block,
-    top: int,
-    left: int,
-    high: int,
-    across: int,
+    place: tuple[int, int, int, int],
     search: npt.NDArray[np.int64],
     patch: npt.NDArray[np.int64],
-    scale: float,
-    free: float,
+    filtering: tuple[float, float],
 ) -> None:
-    """Denoise one tile of a slab: every displacement of half the search window, its weights for both ends of it.
+    """Denoise one tile of a slab, its first row and column, height and width in `place`: all displacements of half
+    the search window.
 
     A plane of the tile is one run of memory, margins included, so that each step is a loop over neighbours in memory
     whatever the displacement; what runs over a row's end falls on margins, which nobody reads.
     """
     planes = out.shape[0]
-    z_margin, y_margin, x_margin = search[0] + patch[0], search[1] + patch[1], search[2] + patch[2]
-    pitch = across + 2 * x_margin
-    plane = (high + 2 * y_margin) * pitch
-    slack = x_margin + 8
-    size = (planes + 2 * z_margin) * plane + 2 * slack
-    values, sums, totals = np.zeros(size, np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)
-    for z in range(planes + 2 * z_margin):
-        for y in range(high + 2 * y_margin):
+    top, left, high, across = place
+    margins = search + patch
+    pitch = across + 2 * margins[2]
+    plane = (high + 2 * margins[1]) * pitch
+    slack = margins[2] + 8
+    volume = np.zeros((3, (planes + 2 * margins[0]) * plane + 2 * slack), np.float32)
+    runs = np.zeros((5 + 2 * patch[0], plane + 2 * slack), np.float32)
+    for z in range(planes + 2 * margins[0]):
+        for y in range(high + 2 * margins[1]):
             at = slack + z * plane + y * pitch
-            values[at : at + pitch] = padded[z, top + y, left : left + pitch]
-    apart, along = np.zeros(plane + 2 * slack, np.float32), np.zeros(plane + 2 * slack, np.float32)
-    boxes = np.zeros((2 * patch[0] + 1, plane + 2 * slack), np.float32)
-    whole, weights = np.zeros(plane + 2 * slack, np.float32), np.zeros(plane + 2 * slack, np.float32)
+            volume[0, at : at + pitch] = padded[z, top + y, left : left + pitch]
+    layout = (slack, pitch, plane)
+    middle = (margins[0], margins[1], planes, high)
     for dz in range(search[0] + 1):
-        for dy in range(-search[1], search[1] + 1):
-            for dx in range(-search[2], search[2] + 1):
-                if dz == 0 and (dy < 0 or (dy == 0 and dx <= 0)):
-                    continue
-                first = (y_margin - max(dy, 0)) * pitch
-                last = (y_margin + high + max(-dy, 0)) * pitch
-                away = dz * plane + dy * pitch + dx
-                for z in range(z_margin - dz - patch[0], z_margin + planes + patch[0]):
-                    # This plane's patch sums within the plane, then those across the planes around `middle`.
-                    begin, end = first - patch[1] * pitch, last + patch[1] * pitch
-                    here = slack + z * plane
-                    box = boxes[z % boxes.shape[0]]
-                    squared_differences(
-                        values[here + begin : here + end],
-                        values[here + begin + away : here + end + away],
-                        apart[slack + begin : slack + end],
-                    )
-                    box_along(apart, along, slack + begin, slack + end, 1, patch[2])
-                    box_along(along, box, slack + first, slack + last, pitch, patch[1])
-                    middle = z - patch[0]
-                    if middle < z_margin - dz:
-                        continue
-                    total = box
-                    if patch[0] > 0:
-                        box_across(boxes, whole, slack + first, slack + last)
-                        total = whole
-                    weight = weights[slack + first : slack + last]
-                    weigh(total[slack + first : slack + last], scale, free, weight)
-                    one, other = slack + middle * plane + first, slack + middle * plane + last
-                    gather(values[one + away : other + away], weight, sums[one:other], totals[one:other])
-                    gather(
-                        values[one:other], weight, sums[one + away : other + away], totals[one + away : other + away]
-                    )
+        for dy in range(-search[1] if dz > 0 else 0, search[1] + 1):
+            for dx in range(-search[2] if dz > 0 or dy > 0 else 1, search[2] + 1):
+                pair_up(volume, runs, layout, middle, (dz, dy, dx), patch, filtering)
     for z in range(planes):
         for y in range(high):
-            at = slack + (z + z_margin) * plane + (y + y_margin) * pitch + x_margin
+            at = slack + (z + margins[0]) * plane + (y + margins[1]) * pitch + margins[2]
             for x in range(across):
-                out[z, top + y, left + x] = (sums[at + x] + values[at + x]) / (totals[at + x] + np.float32(1.0))
+                total = volume[2, at + x] + np.float32(1.0)  # itself
+                out[z, top + y, left + x] = (volume[1, at + x] + volume[0, at + x]) / total
 
 
 @kernel("void(float32[:, :, ::1], float32[:, :, ::1], int64[::1], int64[::1], int64[::1], float64, float64)")
@@ -164,12 +190,12 @@ def denoise_slab(
     """Denoise a slab: `out` float32 [planes, rows, columns] from `padded`, larger by search + patch on all sides.
 
     `tile` int64 [2]: rows and columns at most. `search`, `patch` int64 [3]: how far the windows reach from their
-    middle along each axis; of `patch` the last two are 1 or more.
+    middle along each axis.
     """
-    planes, rows, columns = out.shape
+    _, rows, columns = out.shape
     tall = -(-rows // (-(-rows // tile[0])))
     wide = -(-columns // (-(-columns // tile[1])))
     for top in range(0, rows, tall):
         for left in range(0, columns, wide):
             high, across = min(tall, rows - top), min(wide, columns - left)
-            denoise_tile(padded, out, top, left, high, across, search, patch, scale, free)
+            denoise_tile(padded, out, (top, left, high, across), search, patch, (scale, free))
