@@ -89,18 +89,26 @@ def _axis_by_axis(labels: Labels, source: Source, axes: tuple[int, int, int]) ->
     across, down, along = axes
     starts, steps = source.starts, source.steps
     layer_of = _nearest(starts[:, across])
+    rows = _nearest(starts[:, down, None] + steps[0, down] * np.arange(source.shape[0]))
+    columns = _nearest(starts[:, along, None] + steps[1, along] * np.arange(source.shape[1]))
     answer = np.zeros((len(starts), *source.shape), np.uint8)
-    for start, layer, pixels in zip(starts, layer_of, answer, strict=True):
-        if not 0 <= layer < len(layers):
-            continue
-        rows = _nearest(start[down] + steps[0, down] * np.arange(source.shape[0]))
-        columns = _nearest(start[along] + steps[1, along] * np.arange(source.shape[1]))
-        inside_rows, inside_columns = (
-            _span(index, size) for index, size in zip((rows, columns), layers.shape[1:], strict=True)
-        )
-        narrow = layers[layer].take(columns[inside_columns], axis=1)  # of the layer's few rows, then whole rows
-        pixels[inside_rows, inside_columns] = narrow.take(rows[inside_rows], axis=0)
+    index = np.concatenate([layer_of[:, None], rows, columns], axis=1)
+    again = np.append(False, (index[1:] == index[:-1]).all(axis=1))  # where slices lie closer than voxels
+    for place, layer in enumerate(layer_of):
+        if again[place]:
+            answer[place] = answer[place - 1]
+        elif 0 <= layer < len(layers):
+            answer[place] = _plane(layers[layer], rows[place], columns[place])
     return answer
+
+
+def _plane(layer: Labels, rows: _Index, columns: _Index) -> Labels:
+    """Give `layer` at every pair of `rows` and `columns`, 0 beyond it."""
+    plane = np.zeros((rows.size, columns.size), np.uint8)
+    down, along = (_span(index, size) for index, size in zip((rows, columns), layer.shape, strict=True))
+    narrow = layer.take(columns[along], axis=1, mode="clip")  # of the layer's few rows, then whole rows
+    plane[down, along] = narrow.take(rows[down], axis=0, mode="clip")
+    return plane
 
 
 def _pixel_by_pixel(labels: Labels, source: Source) -> Labels:

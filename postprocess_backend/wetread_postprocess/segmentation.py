@@ -105,7 +105,8 @@ def _largest(scores: npt.NDArray[np.float32], into: npt.NDArray[np.uint8]) -> No
     best = scores[0].copy()
     into[...] = 0
     for channel in range(1, len(scores)):
-        np.copyto(into, channel, where=scores[channel] > best)
+        wins = np.greater(scores[channel], best).view(np.uint8)
+        np.maximum(into, wins * np.uint8(channel), out=into)  # channels only grow; no branch a voxel
         np.maximum(best, scores[channel], out=best)
-    if np.isnan(best).any():
+    if np.isnan(best.max()):
         raise InvalidScores("the segmenter's LOGITS are NaN for this series; the release cannot read it")
