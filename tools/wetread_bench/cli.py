@@ -19,6 +19,7 @@ from wetread_bench.publish import publish as publish_result
 from wetread_bench.soak_command import soak
 from wetread_bench.swap_command import swap
 from wetread_bench.tables import show
+from wetread_bench.volumes_command import volumes
 
 app = typer.Typer(
     help="Measure throughput and latency.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -81,3 +82,4 @@ app.command("soak")(soak)
 app.command("chaos")(chaos)
 app.command("intake")(intake)
 app.command("swap")(swap)
+app.command("volumes")(volumes)

@@ -22,13 +22,21 @@ class WorkerFailed(Exception):
 class Worker:
     """A process that runs `module` as a program, on the given cores; ends with its context.
 
+    `python`: of another environment, which must see this package.
     `ask` is `send` and `receive`; several workers are sent to first and received from then.
     """
 
-    def __init__(self, module: str, *arguments: str, cores: list[int] | None = None, one_thread: bool = True) -> None:
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        cores: list[int] | None = None,
+        one_thread: bool = True,
+        python: str = sys.executable,
+    ) -> None:
         self._module = module
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [python, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **(ONE_THREAD if one_thread else {})},

@@ -1,0 +1,110 @@
+"""What the bench of volumes measures: times by way, taken in turns, and whether the answers are the same."""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from wetread_bench.results import Spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+OURS = "wetread"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of doing a step."""
+
+    name: str
+    seconds: Callable[[], float]
+    """Does it once and says how long it took."""
+    rounds: int | None = None
+    """Of the slow ones: this many instead of the bench's."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of one step on one input."""
+
+    step: str
+    input: str
+    way: str
+    threads: int
+    ms: Spread
+    """Over its rounds."""
+    rounds: int
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What it is found by."""
+        return self.step, self.input, self.way, self.threads
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether two ways gave the same: a fast wrong answer is an error."""
+
+    step: str
+    input: str
+    against: str
+    what: str
+    """What `value` is, with its unit."""
+    value: float
+    most: float
+    """More in either direction is an error."""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it holds; of a value that is no number, it does not."""
+        return abs(self.value) <= self.most
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a step brought."""
+
+    rows: tuple[Row, ...] = ()
+    checks: tuple[Check, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What is neither: bytes, standard deviations."""
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.rows + other.rows, self.checks + other.checks, {**self.numbers, **other.numbers})
+
+    def to_json(self) -> dict[str, Any]:
+        """For the line between two processes, and for the document."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        rows = (Row(**{**row, "ms": Spread(**row["ms"])}) for row in document["rows"])
+        return cls(tuple(rows), tuple(Check(**check) for check in document["checks"]), dict(document["numbers"]))
+
+
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    """Give `work` as a function that says how long it took; what it made is freed after the clock has stopped."""
+
+    def seconds() -> float:
+        begun = time.perf_counter()
+        made = work()
+        taken = time.perf_counter() - begun
+        del made
+        return taken
+
+    return seconds
+
+
+def in_turns(step: str, name: str, threads: int, ways: Sequence[Way], rounds: int) -> tuple[Row, ...]:
+    """Time the ways in turns, A B C A B C, so that what else the machine does falls on all alike."""
+    seen: dict[str, list[float]] = {way.name: [] for way in ways}
+    for number in range(rounds):
+        for way in ways:
+            if number < (way.rounds or rounds):
+                gc.collect()
+                seen[way.name].append(way.seconds() * 1e3)
+    return tuple(Row(step, name, way, threads, Spread.over(taken), len(taken)) for way, taken in seen.items())
