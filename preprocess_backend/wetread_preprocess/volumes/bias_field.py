@@ -28,12 +28,7 @@ def correct_bias_field(
 
     Raises:
         UnsupportedImage: nothing is inside the mask, all of it has one value, or too little of it is tissue for N4.
-        ValueError: a parameter of the step that N4 cannot have.
     """
-    if step.shrink < 1 or step.control_points < 4 or not step.iterations or min(step.iterations) < 1:
-        raise ValueError(
-            "bias_field takes shrink of 1 or more, iterations of 1 or more a level, 4 control_points or more"
-        )
     span(values, mask)
     factors = shrink_factors(values.shape, spacing_mm, step.shrink)
     chosen = tuple(_every(side, factor) for side, factor in zip(values.shape, factors, strict=True))

@@ -19,14 +19,7 @@ def denoise(stack: Stack, step: Denoise, threads: int) -> Stack:
     """Give the stack with its noise taken out: float32 slices in real values, slope 1, intercept 0, no padding.
 
     The deviation of the noise is estimated once for the series (`noise_sigma`); with none found nothing changes.
-
-    Raises:
-        ValueError: `patch` or `search` is not odd and above 0, or `strength` not above 0.
     """
-    if step.patch < 1 or step.search < 1 or step.patch % 2 == 0 or step.search % 2 == 0:
-        raise ValueError(f"patch and search are odd and above 0, not {step.patch} and {step.search}")
-    if not step.strength > 0:
-        raise ValueError(f"strength is above 0, not {step.strength:g}")
     planes = [real_values(one, stack) for one in stack.slices]
     sigma = noise_sigma(planes, stack.floor)
     if sigma > 0:

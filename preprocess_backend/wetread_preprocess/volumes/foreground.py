@@ -69,7 +69,10 @@ def histogram(values: Values, mask: Mask, low: float, high: float, bins: int = B
 
 
 def percentiles(values: Values, mask: Mask, percents: tuple[float, float]) -> tuple[float, float]:
-    """Give two percentiles of the voxels inside `mask`, to 1/64 of their distance or better; raises as `span` does."""
+    """Give two percentiles of the voxels inside `mask`, to 1/64 of their distance or better; raises as `span` does.
+
+    Two that are one value come out as the same number.
+    """
     low, high = span(values, mask)
     for _ in range(3):  # one far voxel spreads the bins: look again where the percentiles lie
         counted = histogram(values, mask, low, high)
@@ -78,7 +81,7 @@ def percentiles(values: Values, mask: Mask, percents: tuple[float, float]) -> tu
         if last - first >= _NARROW * width:
             break
         low, high = first - width, last + width
-    return first, last
+    return (first, last) if last - first > width else (first, first)
 
 
 def otsu(counted: Histogram) -> float:

@@ -31,7 +31,6 @@ def normalise(values: Values, step: Normalise, *, mask: Mask) -> None:
 
     Raises:
         UnsupportedImage: nothing lies inside the mask, or all of it has one value.
-        ValueError: the percentiles are not two rising numbers from 0 to 100.
     """
     match step.method:
         case "z_score":
@@ -110,8 +109,6 @@ def _foreground_moments(values: Values, mask: Mask) -> tuple[float, float]:
 
 
 def _range(values: Values, mask: Mask, percents: tuple[float, float]) -> tuple[float, float]:
-    if not (len(percents) == 2 and 0 <= percents[0] < percents[1] <= 100):
-        raise ValueError(f"percentiles are two rising numbers from 0 to 100, not {percents}")
     low, high = percentiles(values, mask, percents)
     if not high > low:
         raise UnsupportedImage(

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from wetread_preprocess.recipe import DecodeLimits
 from wetread_preprocess.volumes.grid import LETTERS
-from wetread_preprocess.volumes.steps import Resample, Step, parse_steps
+from wetread_preprocess.volumes.steps import Resample, Step, Window, parse_steps
+from wetread_preprocess.volumes.window import window_limits
 
 SCHEMA = 1
 KIND = "volume"
@@ -112,6 +113,12 @@ def fault_of(recipe: VolumeRecipe) -> str:
         return f"orientation is {recipe.orientation!r}; it has one letter each of L or R, P or A, S or I"
     if len(recipe.buckets.multiple) != 3 or not all(isinstance(n, int) and n > 0 for n in recipe.buckets.multiple):
         return f"buckets.multiple is {recipe.buckets.multiple}, not three whole numbers above 0"
+    try:
+        for step in recipe.steps:
+            if isinstance(step, Window):
+                window_limits(step)
+    except ValueError as error:
+        return str(error)
     if len(recipe.resample.spacing_mm) != 3 or not all(spacing > 0 for spacing in recipe.resample.spacing_mm):
         return f"spacing_mm is {recipe.resample.spacing_mm}, not one or three numbers above 0"
     return ""

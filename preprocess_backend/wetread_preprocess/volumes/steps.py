@@ -1,7 +1,7 @@
 """The steps that a recipe may name, with their parameters; each is done by the module of its name."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Interpolation = Literal["linear", "bspline"]
 DenoiseMethod = Literal["nlm", "wavelet"]
@@ -29,6 +29,14 @@ class Denoise:
     search: int = 7
     """Side of the window that is searched for like patches, odd."""
 
+    def __post_init__(self) -> None:
+        if self.planes not in {2, 3}:
+            raise ValueError(f"planes is 2 or 3, not {self.planes}")
+        if not self.strength > 0:
+            raise ValueError(f"strength is above 0, not {self.strength:g}")
+        if self.patch < 1 or self.search < 1 or self.patch % 2 == 0 or self.search % 2 == 0:
+            raise ValueError(f"patch and search are odd and above 0, not {self.patch} and {self.search}")
+
 
 @dataclass(frozen=True)
 class Resample:
@@ -51,6 +59,14 @@ class BiasField:
     control_points: int = 4
     """Along each axis at the first level."""
 
+    def __post_init__(self) -> None:
+        if self.shrink < 1:
+            raise ValueError(f"shrink is 1 or more, not {self.shrink}")
+        if not self.iterations or min(self.iterations) < 1:
+            raise ValueError(f"iterations are 1 or more of each level, not {list(self.iterations)}")
+        if self.control_points < 4:
+            raise ValueError(f"control_points is 4 or more, not {self.control_points}")
+
 
 @dataclass(frozen=True)
 class Window:
@@ -68,6 +84,10 @@ class Normalise:
     method: NormaliseMethod = "z_score"
     percentiles: tuple[float, float] = (1.0, 99.0)
     """Of `range`: what becomes 0 and 1; values beyond are clipped."""
+
+    def __post_init__(self) -> None:
+        if len(self.percentiles) != 2 or not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise ValueError(f"percentiles are two rising numbers from 0 to 100, not {list(self.percentiles)}")
 
 
 Step = Hounsfield | Denoise | Resample | BiasField | Window | Normalise
@@ -110,7 +130,9 @@ def _step(document: object) -> Step:
     if not isinstance(document, dict) or document.get("step") not in STEPS:
         raise ValueError(f"a step names one of {', '.join(STEPS)} as its `step`, not {document!r}")
     name = str(document["step"])
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in document.items() if key != "step"}
+    values: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in document.items() if key != "step"
+    }
     if name == "resample" and isinstance(values.get("spacing_mm"), int | float):
         values["spacing_mm"] = (float(values["spacing_mm"]),) * 3
     for key, choices in _CHOICES.items():
@@ -118,5 +140,5 @@ def _step(document: object) -> Step:
             raise ValueError(f"{key} of `{name}` is {values[key]!r}, not one of {', '.join(sorted(choices))}")
     try:
         return STEPS[name](**values)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"`{name}`: {error}") from error
