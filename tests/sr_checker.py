@@ -16,6 +16,8 @@ GROUP, TRACKING_ID, TRACKING_UID = ("125007", "DCM"), ("112039", "DCM"), ("11204
 ALGORITHM, VERSION, FAMILY, AI = ("111001", "DCM"), ("111003", "DCM"), ("111000", "DCM"), ("123110", "DCM")
 PROBABILITY, EVALUATIONS, COMMENT = ("122157", "DCM"), ("C0034375", "UMLS"), ("121106", "DCM")
 PROCESSING = ("109102", "DCM")
+VOLUME, SEGMENT, SEGMENTATION_CLASS = ("118565006", "SCT"), ("121191", "DCM"), "1.2.840.10008.5.1.4.1.1.66.4"
+FINDING, CATEGORY = ("121071", "DCM"), ("276214006", "SCT")  # what a group is about, no evaluation
 
 
 def problems(report: Dataset) -> list[str]:
@@ -71,8 +73,15 @@ def _images(report: Dataset, items: list[Dataset]) -> Iterator[str]:
     named = {uid for library in _named(items, LIBRARY) for uid in _image_uids([library])}
     if not named:
         yield "no image library"
-    if evidence - named:
+    segmentations = {
+        item.ReferencedSOPInstanceUID
+        for item in _references(report, "CurrentRequestedProcedureEvidenceSequence")
+        if item.ReferencedSOPClassUID == SEGMENTATION_CLASS
+    }
+    if evidence - named - segmentations:
         yield "evidence that is not in the image library"
+    if segmentations - set(_image_uids(items)):
+        yield "a segmentation that no group refers to"
     if set(_image_uids(items)) - evidence:
         yield "an image that is not in the evidence"
 
@@ -119,10 +128,27 @@ def _group(report: Dataset, group: Dataset) -> Iterator[str]:
         yield "the algorithm family is not AI"
     if not any(item.ValueType == "IMAGE" for item in items):
         yield "no source image"
+    if _named(items, SEGMENT) and not _named(items, ("121232", "DCM")):
+        yield "a segment without its source series"
     values = [value for _, value in _evaluations(group)]
     if len(values) != 1 or values[0] not in {PRESENT, ABSENT, UNDETERMINED}:
         yield "not one evaluation as present, absent or undetermined"
-    yield from _probability(items, undetermined=UNDETERMINED in values)
+    of_segment = bool(_named(items, CATEGORY))
+    yield from (_volume if of_segment else _probability)(items, undetermined=UNDETERMINED in values)
+
+
+def _volume(items: list[Dataset], *, undetermined: bool) -> Iterator[str]:
+    numbers = [item for item in items if item.ValueType == "NUM"]
+    if undetermined:
+        if numbers or _named(items, SEGMENT):
+            yield "undetermined with a volume or a segment"
+        return
+    if len(numbers) != 1 or not _named(numbers, VOLUME) or not numbers[0].get("MeasuredValueSequence"):
+        yield "not one volume"
+        return
+    measured = numbers[0].MeasuredValueSequence[0]
+    if _code(measured.MeasurementUnitsCodeSequence) != ("ml", "UCUM") or float(measured.NumericValue) < 0:
+        yield "a volume is in millilitres, and none is below 0"
 
 
 def _probability(items: list[Dataset], *, undetermined: bool) -> Iterator[str]:
@@ -161,7 +187,9 @@ def _evaluations(group: Dataset) -> list[tuple[tuple[str, str], tuple[str, str]]
     return [
         (_code(item.ConceptNameCodeSequence), _code(item.ConceptCodeSequence))
         for item in group.ContentSequence
-        if item.ValueType == "CODE" and item.RelationshipType == "CONTAINS"
+        if item.ValueType == "CODE"
+        and item.RelationshipType == "CONTAINS"
+        and _code(item.ConceptNameCodeSequence) not in (FINDING, CATEGORY)
     ]
 
 

@@ -143,7 +143,7 @@ class TestWhatTheOperatorIsTold:
             ('[[peer]]\nae_title = "A"\ntls = true', "7: peer 'A' is asked over TLS, but we have no certificate"),
             ('[[peer]]\nae_title = "A"\n[[peer]]\nae_title = "A"', "8: peer 'A' is there 2 times"),
             (PACS + 'sr = "3d"', "9: destination.sr: '3d' is none of its values; write one of \"comprehensive3d\""),
-            (PACS + 'sr = "none"\ncapture = false', "5: destination 'pacs' wants no result at all"),
+            (PACS + 'sr = "none"\ncapture = false\nseg = false', "5: destination 'pacs' wants no result at all"),
             (PACS + 'verify = "qido"', "9: destination 'pacs': verify = \"qido\" needs url; add url"),
             ('[[destination]]\nname = "a"\nkind = "stow"\nverify = "qido"', "7: destination 'a': kind = \"stow\" nee"),
             (PACS + PACS, "10: destination 'pacs' is there 2 times"),

@@ -148,7 +148,7 @@ def test_a_report_belongs_to_patient_study_and_request(tmp_path):
 def test_a_withdrawal_names_what_it_withdraws(tmp_path):
     made, _ = CASES["withdrawn"].make(tmp_path)
     built = Reporter().build(made)
-    assert {thing.kind for thing in built} == EVERYTHING - {ObjectKind.CAPTURE}
+    assert {thing.kind for thing in built} == EVERYTHING - {ObjectKind.CAPTURE, ObjectKind.SEGMENTATION}
     report = parsed(of_kind(built, ObjectKind.SR_COMPREHENSIVE_3D))
     withdrawn = {o.sop_instance_uid for o in made.predecessors}
     named = {

@@ -28,6 +28,9 @@ def created() -> Iterator[str]:
     content = dict.fromkeys(SOP_CLASSES, "TID 1500 Measurement Report")
     content |= {ObjectKind.CAPTURE: "the film with heatmap, legend and release, JPEG Baseline, 8 bit YBR_FULL_422"}
     content |= {ObjectKind.KEY_OBJECTS: "TID 2010, beside a withdrawal"}
+    content |= {
+        ObjectKind.SEGMENTATION: "the segments of a series on its own slices, BINARY, uncompressed, no empty frames"
+    }
     rows = [(UID(uid).name, f"`{uid}`", content[kind], SERIES_NUMBERS[kind]) for kind, uid in classes.items()]
     yield table(("SOP class", "UID", "content", "Series Number"), rows)
     yield (
@@ -35,6 +38,13 @@ def created() -> Iterator[str]:
         "UNVERIFIED. Each object lies in the patient's own study, in a series of its own. Its UIDs derive from the "
         "source SOP Instance UIDs, the kind and the number of the reading, under 2.25: an object built again is the "
         "same object. Objects are known as ours by their Contributing Equipment Sequence."
+    )
+    yield (
+        "A Segmentation keeps the Frame of Reference, orientation and positions of its source images. Each frame "
+        "refers to the image it lies on; images that were not read are not referred to. It is made where a pipeline "
+        "segments, some pixel belongs to a segment, and the reading is within the intended use; the report that names "
+        "it is sent after it. Segments are numbered from 1 in the order of the release's own table, from which their "
+        "labels, categories, types and colours come."
     )
     attributes = [
         ("Manufacturer", MANUFACTURER),
@@ -64,11 +74,20 @@ def _template() -> list[tuple[str, str]]:
         ("TID 1002, 1004 Observer Context", f'(121007, DCM, "Device") {DEVICE_NAME}'),
         ("TID 1500 Procedure Reported", code(codes.IMAGING_PROCEDURE)),
         ("TID 1600, 1602, 1603 Image Library", "all images read, with their descriptors"),
+        ("TID 1601 Image Library Group, many images", "common descriptors once, the images by reference"),
         ("TID 1501 Measurement group, one a finding", "Tracking Identifier and Tracking Unique Identifier"),
         ("TID 4019 Algorithm Identification", f"name, version (the release), {code(codes.ARTIFICIAL_INTELLIGENCE)}"),
         ("TID 1501 Qualitative Evaluation", f"the finding's code: {values}"),
         ("TID 300 Measurement", f"{code(codes.PROBABILITY)}, {code(codes.NO_UNITS)}; none where undetermined"),
         ("TID 1501 Source image", "the image that the finding was made on"),
+        (
+            "TID 1411 Volumetric ROI, one a segment",
+            "the segment's category and type; Referenced Segment, Source Series",
+        ),
+        (
+            "TID 300 Measurement of a segment",
+            f"{code(codes.VOLUME)}, {code(codes.MILLILITRE)}; none where undetermined",
+        ),
         ("Qualitative Evaluations container", code(codes.QUALITATIVE_EVALUATIONS)),
         ("its texts", f"{code(codes.COMMENT)}: completeness, warnings, reasons, release, intended use"),
         ("its codes, refused film", f"{code(codes.CAD_SUMMARY)} = {code(codes.NOTHING_SUCCEEDED)}"),

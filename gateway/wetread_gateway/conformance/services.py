@@ -13,7 +13,7 @@ from wetread_gateway.delivery import statuses
 from wetread_gateway.delivery.ask import STUDY_ROOT_FIND
 from wetread_gateway.delivery.association import PLAIN
 from wetread_gateway.delivery.commitment import PUSH_MODEL
-from wetread_gateway.delivery.dicom_out import DOCUMENTS, ENCODED, IMAGES, PROPOSALS
+from wetread_gateway.delivery.dicom_out import DOCUMENTS, ENCODED, IMAGES, PROPOSALS, SEGMENTATIONS
 from wetread_gateway.delivery.request import OUR_MAX_PDU
 from wetread_gateway.delivery.statuses import Remedy, Verdict
 from wetread_gateway.dimse.negotiation import is_storage
@@ -67,7 +67,12 @@ def overview() -> Iterator[str]:
             "no",
             f"yes, {len(storage_classes())} standard and all private classes",
         ),
-        ("Storage of results", "C-STORE", f"yes, {len(DOCUMENTS) + len(IMAGES)} classes", "answered, never read"),
+        (
+            "Storage of results",
+            "C-STORE",
+            f"yes, {len(DOCUMENTS) + len(IMAGES) + len(SEGMENTATIONS)} classes",
+            "answered, never read",
+        ),
         ("Storage Commitment Push Model", "N-ACTION, N-EVENT-REPORT", "yes, for its own results", "no: refused"),
         ("Query (Study Root)", "C-FIND", "yes, counts and its own results", "no"),
         ("DICOMweb Store (STOW-RS)", "`POST .../studies`", "yes, user agent", "yes, origin server"),

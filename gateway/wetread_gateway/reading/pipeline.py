@@ -35,8 +35,7 @@ class Pipeline:
     def takes_series(self) -> bool:
         """Whether it takes a series whole; the server is asked once a release. The client's errors."""
         if self._takes_series is None:
-            asked = getattr(self._client, "takes_series", None)
-            self._takes_series = bool(asked and asked())
+            self._takes_series = self._client.takes_series()
         return self._takes_series
 
     def read(
@@ -47,10 +46,12 @@ class Pipeline:
         return reading, self._learn(reading.release)
 
     def read_series(
-        self, files: Sequence[Path | Buffer], deadline_s: float, *, any_body_part: bool
+        self, files: Sequence[Path | Buffer], deadline_s: float, *, any_body_part: bool, segmentation: bool = True
     ) -> tuple[Reading, PipelineCard]:
         """Read the images of a series, in any order, as a whole; otherwise as `read`."""
-        reading = self._client.read_series(files, any_body_part=any_body_part, deadline_s=deadline_s)
+        reading = self._client.read_series(
+            files, any_body_part=any_body_part, segmentation=segmentation, heatmap=False, deadline_s=deadline_s
+        )
         return reading, self._learn(reading.release)
 
     def release(self) -> tuple[int, PipelineCard] | None:

@@ -45,7 +45,7 @@ def read(
     *,
     heatmap: bool = True,
 ) -> StoredReading:
-    """Read a work. `film`: gives its n-th image. `heatmap`: have the release make one.
+    """Read a work. `film`: gives its n-th image. `heatmap`: have the release make one, or a segmentation.
 
     A pipeline that takes series gets all images in one request, of `series_deadline_s`; any other gets one by one.
 
@@ -54,16 +54,18 @@ def read(
     if not lease.sources:
         raise SourceMissing("the work names no image")
     if pipeline.takes_series():
-        return _whole(lease, film, pipeline, series_deadline_s)
+        return _whole(lease, film, pipeline, series_deadline_s, heatmap)
     return _film_by_film(lease, film, pipeline, deadline_s, heatmap)
 
 
-def _whole(lease: Lease, film: Film, pipeline: Pipeline, deadline_s: float) -> StoredReading:
+def _whole(lease: Lease, film: Film, pipeline: Pipeline, deadline_s: float, pictures: bool) -> StoredReading:
     """Read all images of a work as one series: one reading of it as a whole."""
     read_at = time.time()
     files = _files(film, len(lease.sources))
     try:
-        reading, card = pipeline.read_series(files, deadline_s, any_body_part=lease.any_body_part)
+        reading, card = pipeline.read_series(
+            files, deadline_s, any_body_part=lease.any_body_part, segmentation=pictures
+        )
     except Rejected as rejection:
         return _refusal(lease, [_Refused("", Refusal(rejection.code, rejection.message))], pipeline, read_at)
     _check(reading)

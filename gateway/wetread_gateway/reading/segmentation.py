@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from wetread_client import PipelineCard, Reading
-    from wetread_client.reading import SeriesGeometry
 
 Point = tuple[float, float, float]
 _LARGEST = 1 << 31  # pixels; what a reader elsewhere hands in shall not blow up to more
@@ -74,15 +73,15 @@ class StoredSegmentation:
         counts = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in labels])
         if set(np.flatnonzero(counts.sum(axis=0)).tolist()) - {0, *values}:
             raise ValueError("a segmentation with labels that its release's card does not name")
-        volumes = counts[:, values].T @ _slice_volumes_ml(geometry)
+        volumes = counts[:, values].T @ geometry.voxel_ml
         return cls(
             shape=(labels.shape[0], labels.shape[1], labels.shape[2]),
-            sop_uids=tuple(geometry.sop_instance_uids),
-            frames=tuple(geometry.frames),
-            positions_mm=tuple(map(_point, geometry.positions_mm)),
-            row_direction=_point(geometry.row_direction),
-            column_direction=_point(geometry.column_direction),
-            pixel_spacing_mm=_pair(geometry.pixel_spacing_mm),
+            sop_uids=geometry.sop_instance_uids,
+            frames=geometry.frames,
+            positions_mm=geometry.positions_mm,
+            row_direction=geometry.row_direction,
+            column_direction=geometry.column_direction,
+            pixel_spacing_mm=geometry.pixel_spacing_mm,
             segments=tuple(
                 StoredSegment(
                     value=segment.value,
@@ -164,20 +163,3 @@ def _point(values: Sequence[float]) -> Point:
 def _pair(values: Sequence[float]) -> tuple[float, float]:
     first, second = values
     return float(first), float(second)
-
-
-def _slice_volumes_ml(geometry: SeriesGeometry) -> NDArray[np.float64]:
-    """Give what a pixel of each slice stands for: its area, and half the way to the slices on both sides."""
-    normal = np.cross(geometry.row_direction, geometry.column_direction)
-    distances = np.asarray(geometry.positions_mm, np.float64) @ normal
-    area_mm2 = geometry.pixel_spacing_mm[0] * geometry.pixel_spacing_mm[1]
-    if len(distances) < 2:
-        return np.zeros(len(distances))
-    edges = np.concatenate(
-        [
-            [distances[0] - (distances[1] - distances[0]) / 2],
-            (distances[1:] + distances[:-1]) / 2,
-            [distances[-1] + (distances[-1] - distances[-2]) / 2],
-        ]
-    )
-    return np.asarray(np.abs(np.diff(edges)) * area_mm2 / 1000.0)

@@ -61,7 +61,8 @@ def _references(model: Dataset, images: tuple[ImageFacts, ...] | list[ImageFacts
         reference.ReferencedSOPClassUID = image.sop_class_uid
         reference.ReferencedSOPInstanceUID = image.sop_instance_uid
         for element in model:
-            made.add(element)
+            if element.keyword != "ReferencedSOPSequence":  # setting it would change the element that all share
+                made.add(element)
         made.ReferencedSOPSequence = [reference]
         yield made
 

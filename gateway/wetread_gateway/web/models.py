@@ -26,6 +26,15 @@ class FindingAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentAnswer:
+    """One segment of a series. `volume_ml` is null where nothing may be said: see `undetermined`."""
+
+    label: str
+    codes: list[CodeAnswer]
+    volume_ml: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class RefusalAnswer:
     """Why the pipeline did not read it."""
 
@@ -43,6 +52,7 @@ class ReadingAnswer:
     algorithm: str
     read_at: float
     findings: list[FindingAnswer]
+    segments: list[SegmentAnswer]
     undetermined: list[str]
     novelty: float | None
     warnings: list[str]

@@ -10,10 +10,11 @@ from sqlalchemy import select
 
 from wetread_gateway.errors import CannotReport
 from wetread_gateway.priority import Priority
+from wetread_gateway.reading.segmentation import StoredSegmentation
 from wetread_gateway.reading.stored import StoredReading
 from wetread_gateway.results.intended_use import judge
 from wetread_gateway.results.source import Source
-from wetread_gateway.state.tables import DELIVERIES, EVENTS, INSTANCES, READINGS, WORKS
+from wetread_gateway.state.tables import DELIVERIES, EVENTS, INSTANCES, READINGS, SEGMENTATIONS, WORKS
 from wetread_gateway.web.models import (
     CodeAnswer,
     DeliveryAnswer,
@@ -21,6 +22,7 @@ from wetread_gateway.web.models import (
     FindingAnswer,
     ReadingAnswer,
     RefusalAnswer,
+    SegmentAnswer,
     StudyAnswer,
     WorkAnswer,
 )
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy.engine import Connection
+    from wetread_client.card import Code
 
     from wetread_gateway.context import Context
     from wetread_gateway.state.store import AnyRow
@@ -75,9 +78,15 @@ def works_of(connection: Connection, study_uid: str) -> Sequence[AnyRow]:
 
 def readings_of(connection: Connection, works: Sequence[int]) -> dict[int, StoredReading]:
     """Give the readings that these works have."""
-    columns = (READINGS.c.work_id, READINGS.c.document)  # heatmaps are large, and nobody here shows them
-    rows = connection.execute(select(*columns).where(READINGS.c.work_id.in_(works))).all()
-    return {row.work_id: StoredReading.parse(row.document, None) for row in rows}
+    # Heatmaps and labels are large, and nobody here shows them.
+    columns = (READINGS.c.work_id, READINGS.c.document, SEGMENTATIONS.c.document.label("segmentation"))
+    both = READINGS.outerjoin(SEGMENTATIONS, SEGMENTATIONS.c.work_id == READINGS.c.work_id)
+    rows = connection.execute(select(*columns).select_from(both).where(READINGS.c.work_id.in_(works))).all()
+    return {row.work_id: StoredReading.parse(row.document, None, _segmentation(row)) for row in rows}
+
+
+def _segmentation(row: AnyRow) -> StoredSegmentation | None:
+    return None if row.segmentation is None else StoredSegmentation.parse(row.segmentation, b"")
 
 
 def work_answer(
@@ -104,7 +113,7 @@ def work_answer(
 
 def _reasons(context: Context, work: AnyRow, sources: Sequence[AnyRow], reading: StoredReading) -> tuple[str, ...]:
     """Say why nothing may be called present or absent, by the rule that the reports go by."""
-    if not reading.findings:
+    if not reading.findings and reading.segmentation is None:
         return ()
     try:
         source = Source.of_file(context.spool.locate(sources[0].path, sources[0].study_uid))
@@ -124,7 +133,7 @@ def _reading(reading: StoredReading, undetermined: tuple[str, ...]) -> ReadingAn
         findings=[
             FindingAnswer(
                 label=finding.label,
-                codes=[CodeAnswer(code.scheme, code.value, code.meaning) for code in finding.codes],
+                codes=_codes(finding.codes),
                 probability=None if undetermined else finding.probability,
                 positive=None if undetermined else finding.positive,
                 threshold=finding.threshold,
@@ -132,11 +141,19 @@ def _reading(reading: StoredReading, undetermined: tuple[str, ...]) -> ReadingAn
             )
             for finding in reading.findings
         ],
+        segments=[
+            SegmentAnswer(segment.label, _codes(segment.codes), None if undetermined else segment.volume_ml)
+            for segment in (reading.segmentation.segments if reading.segmentation else ())
+        ],
         undetermined=list(undetermined),
         novelty=None if reading.novelty is None or not math.isfinite(reading.novelty) else reading.novelty,
         warnings=list(reading.warnings),
         refusal=None if refusal is None else RefusalAnswer(refusal.code, refusal.reason),
     )
+
+
+def _codes(codes: Sequence[Code]) -> list[CodeAnswer]:
+    return [CodeAnswer(code.scheme, code.value, code.meaning) for code in codes]
 
 
 def _delivery(row: AnyRow) -> DeliveryAnswer:
