@@ -32,7 +32,9 @@ class Grid:
     def orientation(self) -> str:
         """Where each array axis leads, to the nearest patient axis: `SPL` is slices upwards, rows to the back, columns
         to the left."""
-        return "".join(LETTERS[axis][self.affine[axis, column] < 0] for column, axis in enumerate(axes_of(self.affine)))
+        return "".join(
+            LETTERS[axis][int(self.affine[axis, column] < 0)] for column, axis in enumerate(axes_of(self.affine))
+        )
 
     @property
     def ras_affine(self) -> Affine:
