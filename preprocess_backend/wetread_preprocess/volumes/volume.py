@@ -131,8 +131,8 @@ class VolumePreprocessor:
             values = np.empty((1, *padded), np.float32)
             content = values[0, : grid.shape[0], : grid.shape[1], : grid.shape[2]]
             finish = None
-            if after and isinstance(after[0], Window):  # in the same pass, while a plane is in the cache
-                finish = Finish.of(*window_limits(after.pop(0)))
+            if after and isinstance(first := after[0], Window):  # in the same pass, while a plane is in the cache
+                finish, after = Finish.of(*window_limits(first)), after[1:]
             resample(stack, grid, self.recipe.resample, out=content, threads=self._threads, finish=finish)
         with clock.step("mask"):
             mask = np.zeros((1, *padded), np.uint8)
