@@ -77,7 +77,7 @@ class Attributes:
         if value is None:
             value = default
         if value is None:
-            raise InvalidDicom(f"{attribute_name(keyword)} is missing; a film needs it")
+            raise InvalidDicom(f"{attribute_name(keyword)} is missing; an image needs it")
         return value
 
     def floats(self, keyword: str) -> tuple[float, ...]:

@@ -62,6 +62,47 @@ def first_frame(pixels: memoryview) -> list[memoryview]:
     Raises:
         InvalidDicom: the items are malformed or cut short.
     """
+    # The first item is the offset table; a single frame needs none.
+    frame = [item for _, item in _items(pixels)[1:]]
+    if sum(map(len, frame)) == 0:
+        raise InvalidDicom("Pixel Data (7FE0,0010) is encapsulated and holds no frame")
+    return frame
+
+
+def frame_fragments(
+    pixels: memoryview, frame: int, frames: int, extended_offsets: tuple[int, ...] = ()
+) -> list[memoryview]:
+    """The fragments of frame `frame` (from 0) of an encapsulated image of so many, as views.
+
+    `extended_offsets`: of each frame's first item (Extended Offset Table (7FE0,0001)), empty when not stated.
+
+    Raises:
+        InvalidDicom: the items are malformed, or nothing says which are the frame's.
+    """
+    if frames == 1:
+        return first_frame(pixels)
+    (_, table), *items = _items(pixels)
+    offsets = extended_offsets or struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4])
+    if not offsets:
+        if len(items) != frames:
+            raise InvalidDicom(
+                f"Pixel Data (7FE0,0010) holds {len(items)} fragments for {frames} frames and no table of their offsets"
+            )
+        return [items[frame][1]]
+    if len(offsets) != frames or not items:
+        raise InvalidDicom(f"Pixel Data (7FE0,0010) states offsets of {len(offsets)} frames, not of {frames}")
+    # Offsets count from the first frame's item tag (PS3.5 A.4); an item's tag and length have 8 bytes.
+    origin = items[0][0] - 8
+    start = offsets[frame]
+    end = offsets[frame + 1] if frame + 1 < frames else len(pixels)
+    found = [item for at, item in items if start <= at - 8 - origin < end]
+    if sum(map(len, found)) == 0:
+        raise InvalidDicom("Pixel Data (7FE0,0010) states offsets at which it holds no fragment")
+    return found
+
+
+def _items(pixels: memoryview) -> list[tuple[int, memoryview]]:
+    """All items with where their values begin, the offset table first."""
     items = []
     at = 0
     while at + 8 <= len(pixels):
@@ -71,12 +112,11 @@ def first_frame(pixels: memoryview) -> list[memoryview]:
         at += 8
         if tag != _ITEM or at + length > len(pixels):
             raise InvalidDicom("the items of Pixel Data (7FE0,0010) are malformed or cut short")
-        items.append(pixels[at : at + length])
+        items.append((at, pixels[at : at + length]))
         at += length
-    # The first item is the offset table; a single frame needs none.
-    if sum(map(len, items[1:])) == 0:
+    if not items:
         raise InvalidDicom("Pixel Data (7FE0,0010) is encapsulated and holds no frame")
-    return items[1:]
+    return items
 
 
 def decode(job: Job, frame: bytes, shelf: Shelf) -> Samples:

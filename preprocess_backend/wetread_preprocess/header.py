@@ -102,7 +102,7 @@ def _locate(view: memoryview, dataset: FileDataset, start: int) -> ParsedFile:
         raise InvalidDicom("Pixel Data (7FE0,0010) is missing; only an image can be read")
     tag = _tag_at(view, start, big_endian)
     if tag in ((0x7FE0, 0x0008), (0x7FE0, 0x0009)):
-        raise UnsupportedImage("the pixels are floating point (7FE0,0008); a film holds integers")
+        raise UnsupportedImage("the pixels are floating point (7FE0,0008); only integers are read")
     if tag != _PIXEL_DATA:
         raise InvalidDicom("Pixel Data (7FE0,0010) is missing; only an image can be read")
     order = ">" if big_endian else "<"
@@ -192,17 +192,17 @@ class PixelFormat:
         return count * (self.bits_allocated // 8)
 
 
-def pixel_format(dataset: Dataset) -> PixelFormat:
+def pixel_format(dataset: Dataset | Attributes) -> PixelFormat:
     """Read the Image Pixel module.
 
     Raises:
         InvalidDicom: an attribute is missing, malformed or contradicts another, by name.
         UnsupportedImage: samples of other than 8 or 16 bits.
     """
-    read = Attributes(dataset)
+    read = dataset if isinstance(dataset, Attributes) else Attributes(dataset)
     allocated = read.integer("BitsAllocated")
     if allocated not in (8, 16):
-        raise UnsupportedImage(f"Bits Allocated (0028,0100) is {allocated}; films of 8 and 16 bits are read")
+        raise UnsupportedImage(f"Bits Allocated (0028,0100) is {allocated}; images of 8 and 16 bits are read")
     stored = read.integer("BitsStored", allocated)
     if not 1 <= stored <= allocated:
         raise InvalidDicom(f"Bits Stored (0028,0101) is {stored} with Bits Allocated {allocated}")
@@ -211,7 +211,7 @@ def pixel_format(dataset: Dataset) -> PixelFormat:
         raise InvalidDicom(f"High Bit (0028,0102) is {high} with Bits Stored {stored} of {allocated}")
     samples = read.integer("SamplesPerPixel", 1)
     if samples not in (1, 3):
-        raise UnsupportedImage(f"Samples per Pixel (0028,0002) is {samples}; films have 1")
+        raise UnsupportedImage(f"Samples per Pixel (0028,0002) is {samples}; images with 1 or 3 are read")
     return PixelFormat(
         rows=read.integer("Rows"),
         columns=read.integer("Columns"),
@@ -225,9 +225,9 @@ def pixel_format(dataset: Dataset) -> PixelFormat:
     )
 
 
-def padding_range(dataset: Dataset, fmt: PixelFormat) -> tuple[int, int] | None:
+def padding_range(dataset: Dataset | Attributes, fmt: PixelFormat) -> tuple[int, int] | None:
     """Stored values that mark pixels outside the image, both ends included (PS3.3 C.7.5.1.1.2), or None."""
-    read = Attributes(dataset)
+    read = dataset if isinstance(dataset, Attributes) else Attributes(dataset)
     first = read.optional_integer("PixelPaddingValue")
     if first is None:
         return None
