@@ -48,8 +48,8 @@ def span(values: Values, mask: Mask) -> tuple[float, float]:
     for plane, inside in zip(values, mask, strict=True):
         held = plane[inside != 0]
         if held.size:
-            low, high = min(low, float(held.min())), max(high, float(held.max()))
-    if low > high:
+            low, high = float(np.minimum(low, held.min())), float(np.maximum(high, held.max()))  # these keep a NaN
+    if (low, high) == (np.inf, -np.inf):
         raise UnsupportedImage("no voxel of the volume lies inside a slice: there is nothing to take intensities from")
     if not np.isfinite(low) or not np.isfinite(high):
         raise UnsupportedImage("a voxel of the volume is not a finite number")
@@ -73,14 +73,14 @@ def percentiles(values: Values, mask: Mask, percents: tuple[float, float]) -> tu
 
     Two that are one value come out as the same number.
     """
-    low, high = span(values, mask)
+    least, most = low, high = span(values, mask)
     for _ in range(3):  # one far voxel spreads the bins: look again where the percentiles lie
         counted = histogram(values, mask, low, high)
         first, last = counted.percentile(percents[0]), counted.percentile(percents[1])
         width = (high - low) / BINS
         if last - first >= _NARROW * width:
             break
-        low, high = first - width, last + width
+        low, high = max(first - width, least), min(last + width, most)
     return (first, last) if last - first > width else (first, first)
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from wetread_preprocess.volumes.foreground import Histogram, otsu
 from wetread_preprocess.volumes.stack import FloatPlane
 
-_MOST_SLICES = 24
+_MOST_SLICES = 16
 _MASK_NORM = 6.0
 """Root of the sum of squares of the mask [1 -2 1] x [1 -2 1]: what white noise of deviation 1 becomes."""
 _MAD_TO_SIGMA = 1.0 / 0.6744897501960817
@@ -24,7 +24,7 @@ def noise_sigma(planes: Sequence[FloatPlane], floor: float | None) -> float:
     shrinkage, Biometrika 1994), which edges hardly move. Left out are neighbourhoods with a voxel of `floor` (None: of
     0) or below, which is no measured value, and those darker on average than Otsu's threshold: noise of the magnitude
     of an MR signal is less in air, and a CT clips there. The mean of a neighbourhood and its answer to the mask are
-    independent, so the choice does not bias. Taken are up to 24 slices, evenly spread. White noise is assumed: of
+    independent, so the choice does not bias. Taken are up to 16 slices, evenly spread. White noise is assumed: of
     noise that the reconstruction has coloured, only the fine part is seen.
 
     Gives 0 where nothing is left or there is no noise.

@@ -18,7 +18,7 @@ from wetread_preprocess.volumes.steps import Normalise
 _PEAK_BINS = 512
 _SMOOTH_BINS = 6.0
 """Standard deviation of the Gaussian that the histogram is smoothed with: 1.2 % of the range."""
-_LEAST_PEAK = 0.3
+_LEAST_PEAK = 0.25
 """Of the highest peak; lower ones are fat, vessels and noise."""
 
 
