@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wetread_release.new.make import Made, Study
+    from wetread_release.new.series import Template
     from wetread_release.new.wish import Question
 
 _COMMAND = "new"
@@ -25,10 +26,15 @@ _COMMAND = "new"
 
 def new(
     name: Annotated[str, typer.Argument(help="The pipeline's name: lower-case letters, digits, underscores.")],
-    model: Annotated[Path, typer.Argument(help="The ONNX file: one film in, one score a label out, 32-bit floats.")],
+    model: Annotated[Path, typer.Argument(help="The ONNX file: one film or volume in, scores out, 32-bit floats.")],
     *,
-    modality: Annotated[str, typer.Option(help="Modalities (0008,0060) that it reads: DX or DX,CR.")],
-    labels: Annotated[str, typer.Option(help="A label for each score, in its order: normal,fracture,effusion.")],
+    like: Annotated[
+        str, typer.Option(help="The shipped pipeline of series to make it after: chest_ct, brain_mr. Default: NAME's.")
+    ] = "",
+    modality: Annotated[str, typer.Option(help="Modalities (0008,0060) that it reads: DX or DX,CR.")] = "",
+    labels: Annotated[
+        str, typer.Option(help="A label for each score or channel, in its order: normal,fracture,effusion.")
+    ] = "",
     background: Annotated[str, typer.Option(help="Labels that are no finding: normal.")] = "",
     values: Annotated[
         str, typer.Option(help=f"What black and white are to the model: {', '.join(get_args(Values))}.")
@@ -64,6 +70,9 @@ def new(
     Names, shapes, normalisation and the kind of scores are read from the file where it tells; what it does not tell is
     asked, or named as the missing option where nobody can answer. The model is run once. Outputs that it cannot feed
     (HEATMAP, NOVELTY) are left out of the pipeline. What comes out is a draft for `wetread release gate`.
+
+    A model of series is made after a pipeline that ships (--like, or its own name): the recipe, the segments, codes and
+    intended use are that pipeline's where no option says otherwise.
     """
     wish = Wish(
         name=name,
@@ -87,7 +96,32 @@ def new(
         manufacturer=manufacturer,
     )
     with told(_COMMAND):
-        _report(_make(model, wish, out or _drafts(state_dir) / name))
+        folder = out or _drafts(state_dir) / name
+        template = _template(like or name, is_wanted=bool(like))
+        if template is not None:
+            from wetread_release.new.series import make_series  # noqa: PLC0415 - --help does without
+
+            _report(make_series(model, wish, template, folder, _build_record()))
+            return
+        if missing := [option for option, said in (("--modality", modality), ("--labels", labels)) if not said]:
+            fail(_COMMAND, f"missing {' and '.join(missing)}: a film's pipeline needs them", USAGE)
+        _report(_make(model, wish, folder))
+
+
+def _template(name: str, *, is_wanted: bool) -> Template | None:
+    """Find the shipped pipeline of series of that name; None: there is none, which is a fault where it `is_wanted`."""
+    from wetread_release.checkout import templates  # noqa: PLC0415 - --help does without
+    from wetread_release.new.series import Template  # noqa: PLC0415
+    from wetread_release.release_site import find_checkout  # noqa: PLC0415
+    from wetread_release.volume_pipeline import is_for_series  # noqa: PLC0415
+
+    root = find_checkout()
+    found = {each.draft.pipeline: each for each in templates(root)} if root else {}
+    if name in found and (is_wanted or is_for_series(found[name].draft.wiring)):
+        return Template.of(found[name])
+    if is_wanted:
+        fail(_COMMAND, f"--like {name}: no pipeline of that name ships here; there are {', '.join(found)}", USAGE)
+    return None
 
 
 def _make(model: Path, wish: Wish, folder: Path) -> Made:
@@ -138,7 +172,10 @@ def _report(made: Made) -> None:
         say(f"note: {remark}")
     outputs = ", ".join(tensor.name for tensor in made.draft.wiring.outputs)
     say(f"{made.draft.pipeline} gives {outputs}. Fill in {made.folder / 'CARD.md'}, then:")
-    say(f"  wetread release gate {made.folder} --data FILMS")
+    if any(tensor.name == "LENGTHS" for tensor in made.draft.wiring.inputs):
+        say(f"  wetread release publish {made.folder} --force 'no gate for series' --reason WHY")
+    else:
+        say(f"  wetread release gate {made.folder} --data FILMS")
     typer.echo(made.folder)
 
 

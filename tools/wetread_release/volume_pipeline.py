@@ -6,12 +6,11 @@ MASK goes to the model where it has that input, otherwise to postprocessing.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from wetread_release.draft import Draft, DraftPart
 from wetread_release.film_pipeline import FILM_REGION
 from wetread_release.triton_config import ModelConfig, TensorConfig, Warmup
-from wetread_release.wiring import ROLES, StepWires, Wiring, base_name
+from wetread_release.wiring import ROLES, Network, StepWires, Wiring, base_name
 
 MAX_BATCH = 4
 """Volumes that share an execution: a model's activations, not its weights, fill the memory."""
@@ -19,8 +18,6 @@ TWO_THREADS = (("intra_op_thread_count", "2"), ("inter_op_thread_count", "1"))
 """One instance, which has a whole series' work to do."""
 ONE_VOLUME = Warmup("one_volume", open_side=32)
 BYTES = (-1,)
-
-Network = Literal["classifier", "segmenter"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,11 @@ def volume_wiring(spec: VolumeSpec) -> Wiring:
         comment="A series' files end to end, and the bytes of each; a reading out. The version number is the release "
         "number. Generated.",
     )
+
+
+def is_for_series(wiring: Wiring) -> bool:
+    """Tell a pipeline of series from one of films, as clients do: by its input LENGTHS."""
+    return any(tensor.name == "LENGTHS" for tensor in wiring.inputs)
 
 
 def _preprocess(name: str) -> ModelConfig:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from wetread_release.triton_config import ModelConfig, Step, TensorConfig
 
 ROLES = ("preprocess", "classifier", "segmenter", "postprocess")
-NETWORKS = ("classifier", "segmenter")
+Network = Literal["classifier", "segmenter"]
+NETWORKS: tuple[Network, ...] = get_args(Network)
 """The roles of which a pipeline has one: the model."""
 CANDIDATE_SUFFIX = "_candidate"
 

@@ -114,8 +114,8 @@ def _write(studied: Study, wish: Wish, folder: Path, build: Mapping[str, object]
     rules = {role: folder / "parts" / role for role in ("preprocess", "classifier", "postprocess")}
     for each in rules.values():
         each.mkdir(parents=True)
-    _json(rules["preprocess"] / "recipe.json", documents.recipe(wish, studied.image, values))
-    _json(rules["postprocess"] / "pipeline.json", documents.pipeline(wish, kind))
+    write_json(rules["preprocess"] / "recipe.json", documents.recipe(wish, studied.image, values))
+    write_json(rules["postprocess"] / "pipeline.json", documents.pipeline(wish, kind))
     if wish.novelty is not None:
         shutil.copyfile(wish.novelty, rules["postprocess"] / _NOVELTY_FILE)
     model, shape, remarks = _tried(studied, wish, kind, rules["preprocess"])
@@ -128,7 +128,7 @@ def _write(studied: Study, wish: Wish, folder: Path, build: Mapping[str, object]
     draft.save(folder)
     (folder / "CARD.md").write_text(documents.card(wish, studied.image, values, kind))
     files = {"given": file_digest(studied.path), "served": file_digest(rules["classifier"] / MODEL_FILE)}
-    _json(folder / "build.json", {**build, "model": {"name": studied.path.name, "sha256": files}})
+    write_json(folder / "build.json", {**build, "model": {"name": studied.path.name, "sha256": files}})
     return Made(Draft.load(folder), folder, remarks)
 
 
@@ -201,5 +201,6 @@ def _spec(studied: Study, wish: Wish, shape: tuple[int, ...]) -> FilmSpec:
     )
 
 
-def _json(path: Path, document: Mapping[str, object]) -> None:
+def write_json(path: Path, document: Mapping[str, object]) -> None:
+    """Write a document for people, too, to read."""
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

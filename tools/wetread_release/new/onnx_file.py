@@ -106,7 +106,7 @@ def image_of(tensors: tuple[Tensor, ...]) -> Image:
     """
     if len(tensors) != 1:
         raise BadModel(
-            f"the model has {len(tensors)} inputs ({_list(tensors)}); a film pipeline fills one: fix the others as "
+            f"the model has {len(tensors)} inputs ({listed(tensors)}); a film pipeline fills one: fix the others as "
             "constants when you export it"
         )
     (image,) = tensors
@@ -139,7 +139,7 @@ def scores_of(tensors: tuple[Tensor, ...], name: str, labels: int) -> Tensor:
         chosen = [each for each in chosen if each.shape[1] == labels] or chosen
     if len(chosen) != 1:
         raise BadModel(
-            f"which output holds the scores [batch, {labels}]? The model has {_list(tensors)}: name it with "
+            f"which output holds the scores [batch, {labels}]? The model has {listed(tensors)}: name it with "
             "--scores-output"
         )
     (scores,) = chosen
@@ -161,7 +161,7 @@ def extra_of(tensors: tuple[Tensor, ...], name: str, rank: int, what: str) -> Te
         return None
     found = _named(tensors, name)
     if not found or len(found[0].shape) != rank:
-        raise BadModel(f"the model has no output {name} for {what} ({rank} axes); it has {_list(tensors)}")
+        raise BadModel(f"the model has no output {name} for {what} ({rank} axes); it has {listed(tensors)}")
     return _as_float(found[0])
 
 
@@ -175,7 +175,8 @@ def _named(tensors: tuple[Tensor, ...], name: str) -> list[Tensor]:
     return [each for each in tensors if each.name == name]
 
 
-def _list(tensors: tuple[Tensor, ...]) -> str:
+def listed(tensors: tuple[Tensor, ...]) -> str:
+    """Give tensors for a message."""
     return "; ".join(map(str, tensors)) or "none"
 
 

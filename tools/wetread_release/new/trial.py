@@ -56,13 +56,13 @@ def run(model: onnx.ModelProto, image: Image, size: tuple[int, int], span: tuple
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
         single = [_run(session, names, image.name, film[None]) for film in films]
-    except _failures() as error:
-        raise BadModel(f"ONNX Runtime does not run the model: {_first_line(error)}") from error
+    except failures() as error:
+        raise BadModel(f"ONNX Runtime does not run the model: {first_line(error)}") from error
     try:
         together = _run(session, names, image.name, films)
-    except _failures() as error:
+    except failures() as error:
         raise BadModel(
-            f"the model does not run on several films at once ({_first_line(error)}): export it with an open batch "
+            f"the model does not run on several films at once ({first_line(error)}): export it with an open batch "
             "axis (torch.onnx.export(..., dynamic_axes={...: {0: 'batch'}})), and no Reshape to a fixed batch"
         ) from error
     for name, value in together.items():
@@ -106,7 +106,7 @@ def _run(session: object, names: Sequence[str], image: str, films: npt.NDArray[n
     return dict(zip(names, session.run(list(names), {image: films}), strict=True))  # type: ignore[attr-defined]
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
     """Give what ONNX Runtime raises for a model that it cannot run."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state  # noqa: PLC0415
 
@@ -114,5 +114,6 @@ def _failures() -> tuple[type[Exception], ...]:
     return tuple(getattr(state, name) for name in names)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Give what an error says without the rest."""
     return str(error).strip().splitlines()[0]

@@ -113,11 +113,25 @@ def check(wish: Wish) -> None:
     Raises:
         BadDraft: with the option at fault and the remedy.
     """
+    check_name(wish)
+    check_words(wish)
+    if wish.tensors.activation and not wish.heatmap_scale > 0:
+        raise BadDraft("--activation-output needs --heatmap-scale: the contribution to the logit that is shown as 255")
+
+
+def check_name(wish: Wish) -> None:
+    """Check that a pipeline can be called so; BadDraft where not."""
     if not _NAME.fullmatch(wish.name) or wish.name.endswith(CANDIDATE_SUFFIX):
         raise BadDraft(
             f"{wish.name!r} cannot name a pipeline: lower-case letters, digits and single underscores, a letter first, "
             f"not ending in {CANDIDATE_SUFFIX}"
         )
+
+
+def check_words(wish: Wish) -> None:
+    """Check labels, what refers to them and novelty against each other; BadDraft with the option at fault."""
+    if not wish.labels:
+        raise BadDraft("--labels is missing: a label for each score, in the model's order")
     if not all(wish.labels) or len(set(wish.labels)) < len(wish.labels):
         raise BadDraft(f"--labels {','.join(wish.labels)}: every score has a label of its own")
     named = (("--background", wish.background), ("--codes", wish.codes), ("--threshold", wish.thresholds))
@@ -126,7 +140,5 @@ def check(wish: Wish) -> None:
             raise BadDraft(f"{option} names {', '.join(strange)}; --labels has {', '.join(wish.labels)}")
     if not wish.findings:
         raise BadDraft("every label is background: a pipeline has at least one finding")
-    if wish.tensors.activation and not wish.heatmap_scale > 0:
-        raise BadDraft("--activation-output needs --heatmap-scale: the contribution to the logit that is shown as 255")
     if bool(wish.tensors.features) != (wish.novelty is not None) or (wish.novelty and not wish.novelty_99 > 0):
         raise BadDraft("--features-output, --novelty and --novelty-99 go together: which output, statistics and limit")
