@@ -161,10 +161,14 @@ def _identify(image: Dataset, source: Source, kept: StoredSegmentation) -> None:
 
 def _name_frames(made: Dataset, kept: StoredSegmentation) -> None:
     """Name frames as the source numbers them: highdicom has numbered the slices."""
-    for frame in made.PerFrameFunctionalGroupsSequence:
-        for derivation in frame.DerivationImageSequence:
-            for source in derivation.SourceImageSequence:
-                source.ReferencedFrameNumber = kept.frames[int(source.ReferencedFrameNumber) - 1] + 1
+    items = {
+        id(source): source  # segments of one slice share theirs
+        for frame in made.PerFrameFunctionalGroupsSequence
+        for derivation in frame.DerivationImageSequence
+        for source in derivation.SourceImageSequence
+    }
+    for item in items.values():
+        item.ReferencedFrameNumber = kept.frames[int(item.ReferencedFrameNumber) - 1] + 1
 
 
 def _name_dimensions(made: Dataset, uid: str) -> None:
