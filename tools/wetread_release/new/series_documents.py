@@ -43,8 +43,8 @@ def pipeline(like: Json, wish: Wish, network: Network, scores: Scores | None) ->
         use["body_part"] = wish.body_part
     if wish.statement or wish.labels:
         use["statement"] = wish.statement or (
-            f"A preliminary reading of series ({use['body_part']}), for research and engineering. Not a medical device, "
-            "not for clinical use."
+            f"A preliminary reading of series ({use['body_part']}), for research and engineering. Not a medical "
+            "device, not for clinical use."
         )
     made["intended_use"] = use
     if wish.labels and network == "segmenter":
