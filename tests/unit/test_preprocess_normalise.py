@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from wetread_preprocess.errors import UnsupportedImage
 from wetread_preprocess.volumes.foreground import foreground_threshold, percentiles
 from wetread_preprocess.volumes.normalise import normalise, white_matter_peak
@@ -167,7 +166,7 @@ def test_one_voxel_of_metal_does_not_spread_the_percentiles():
 def test_percentiles_that_are_one_value_are_refused():
     values = np.zeros((10, 20, 20), np.float32)
     values[5, 5, 5:8] = 100.0
-    with pytest.raises(UnsupportedImage, match="percentiles 1 and 99 of the volume are both 0"):
+    with pytest.raises(UnsupportedImage, match="percentiles 1 and 99 of the volume are one value"):
         normalise(values, Normalise("range"), mask=everywhere(values))
 
 

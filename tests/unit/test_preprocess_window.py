@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from wetread_preprocess.volumes.recipe import VolumeRecipe
 from wetread_preprocess.volumes.steps import Window
 from wetread_preprocess.volumes.window import WINDOWS_HU, window_limits
@@ -31,7 +30,7 @@ def test_an_unknown_name_lists_the_known_ones():
     [Window(), Window(level=40.0), Window(width=400.0), Window("lung", level=40.0, width=400.0)],
 )
 def test_a_window_is_a_name_or_else_level_and_width(step):
-    with pytest.raises(ValueError, match="one or the other|a name, or a level and a width"):
+    with pytest.raises(ValueError, match=r"one or the other|a name, or a level and a width"):
         window_limits(step)
 
 
@@ -70,7 +69,8 @@ def test_a_recipe_with_a_step_that_cannot_be_done_does_not_load(tmp_path, step, 
 @pytest.mark.parametrize(("key", "value"), [("patch", 2), ("search", 0), ("strength", 0.0), ("planes", 4)])
 def test_a_recipe_whose_denoising_cannot_be_done_does_not_load(tmp_path, key, value):
     document = {
-        "schema": 1, "kind": "volume", "orientation": "SPL", "steps": [{"step": "denoise", key: value}, {"step": "resample"}],
+        "schema": 1, "kind": "volume", "orientation": "SPL",
+        "steps": [{"step": "denoise", key: value}, {"step": "resample"}],
         "modalities": ["CT"], "body_parts": ["CHEST"], "other_body_parts": [],
     }  # fmt: skip
     (tmp_path / "recipe.json").write_text(json.dumps(document))

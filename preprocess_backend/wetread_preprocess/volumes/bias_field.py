@@ -33,6 +33,7 @@ def correct_bias_field(
     factors = shrink_factors(values.shape, spacing_mm, step.shrink)
     chosen = tuple(_every(side, factor) for side, factor in zip(values.shape, factors, strict=True))
     small, inside = np.ascontiguousarray(values[chosen]), np.ascontiguousarray(mask[chosen])
+    span(small, inside)
     spacing = tuple(one * factor for one, factor in zip(spacing_mm, factors, strict=True))
     spans = (step.control_points - 3) * 2 ** (len(step.iterations) - 1)
     divide_by_field(values, log_field_samples(small, inside, spacing, step, spans, threads), (spans,) * 3, threads)
@@ -62,8 +63,10 @@ def log_field_samples(
 
     image = sitk.GetImageFromArray(small)
     image.SetSpacing(spacing_mm[::-1])
-    tissue = sitk.OtsuThreshold(image, 0, 1, _OTSU_BINS)
-    held = sitk.GetArrayFromImage(tissue) & (inside != 0) & (small > 0)
+    covered = sitk.GetImageFromArray((inside != 0).astype(np.uint8))
+    covered.CopyInformation(image)
+    tissue = sitk.OtsuThreshold(image, covered, 0, 1, _OTSU_BINS, True, 1)
+    held = (sitk.GetArrayFromImage(tissue) != 0) & (inside != 0) & (small > 0)
     if held.sum() < _LEAST_SIDE**2:
         raise UnsupportedImage(f"{int(held.sum())} voxels of the shrunk volume are tissue: too few for a bias field")
     masked = sitk.GetImageFromArray(held.astype(np.uint8))

@@ -112,7 +112,7 @@ def _range(values: Values, mask: Mask, percents: tuple[float, float]) -> tuple[f
     low, high = percentiles(values, mask, percents)
     if not high > low:
         raise UnsupportedImage(
-            f"percentiles {percents[0]:g} and {percents[1]:g} of the volume are both {low:g}: nothing to scale by"
+            f"percentiles {percents[0]:g} and {percents[1]:g} of the volume are one value: there is nothing to scale by"
         )
     return low, high
 
