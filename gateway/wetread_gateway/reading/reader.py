@@ -132,17 +132,10 @@ class Reader:
         paused = self._pauses.paused()
         while True:
             with self._lock:
-                if not self._ahead:
+                lease = next((one for one in self._ahead if one.served in paused or self._may_begin(one)), None)
+                if lease is None:
                     return begun
-                lease = self._ahead[0]
-                is_stat = lease.priority is Priority.STAT
-                room = self._settings().concurrency + is_stat
-                # While a STAT film is read no other is begun: the server is its alone.
-                stat_is_read = any(one.priority is Priority.STAT for one in self._under_way.values())
-                waits = not is_stat and (stat_is_read or self._yields())
-                if lease.served not in paused and (waits or len(self._under_way) >= room):
-                    return begun
-                self._ahead.popleft()
+                self._ahead.remove(lease)
                 if lease.served not in paused:
                     self._under_way[lease.work, lease.token] = lease
             if lease.served in paused:
@@ -150,6 +143,18 @@ class Reader:
                 continue
             slots.submit(self._guarded, partial(self._read, lease), lease)
             begun += 1
+
+    def _may_begin(self, lease: Lease) -> bool:
+        """Whether there is room for a work now; called under the lock."""
+        concurrency = self._settings().concurrency
+        if lease.priority is Priority.STAT:
+            return len(self._under_way) < concurrency + 1
+        # While a STAT film is read no other is begun: the server is its alone.
+        if any(one.priority is Priority.STAT for one in self._under_way.values()) or self._yields():
+            return False
+        # A series takes seconds where a film takes a tenth: films pass those that wait.
+        series = sum(_is_series(one) for one in self._under_way.values()) if _is_series(lease) else 0
+        return len(self._under_way) < concurrency and series < max(1, concurrency // 2)
 
     def _is_idle(self) -> bool:
         """Whether nothing waits here or is under way, and nothing STAT anywhere."""
@@ -267,3 +272,7 @@ class Reader:
             else:
                 others = [kept if other.work == lease.work and kept else other for other in self._ahead]
                 self._ahead = deque(other for other in others if kept or other.work != lease.work)
+
+
+def _is_series(lease: Lease) -> bool:
+    return len(lease.sources) > 1
