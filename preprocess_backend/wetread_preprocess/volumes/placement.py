@@ -1,149 +1,112 @@
-"""Slices where they lie: in order along the normal, one a place, without a gap too wide to be interpolated."""
+"""Where a new grid lies in a stack, along its own axes: each voxel from the first pixel of the first slice."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from wetread_preprocess.errors import InvalidDicom, UnsupportedImage
-from wetread_preprocess.volumes.alike import Look, most_alike
-from wetread_preprocess.volumes.copies import one_a_place, without_copies
-from wetread_preprocess.volumes.recipe import SeriesRules
-from wetread_preprocess.volumes.slices import Image, name_of
-from wetread_preprocess.volumes.stack import LeftOut, Vector
+from wetread_preprocess.volumes.grid import LETTERS, Grid, Triple, axes_of
+from wetread_preprocess.volumes.stack import Stack, Vector
 
-_SAME_PLACE_MM = 0.01
-_WIDE = 1.5
-"""Times the median distance: from here on a warning says that slices are interpolated between."""
-_NARROW = 0.2
-"""Times the median distance: below it a warning says so."""
-_LEAST_TILT_DEGREES = 0.1
-_MOST_TILT_DEGREES = 45.0
-_MOST_STRAY = 0.1
-"""Of the field of view: so far may slices lie off the line through them all, in their plane."""
-_NAMED = 3
+_SLACK_MM = 1e-6
+_Held = npt.NDArray[np.bool_]
+
+
+def target_grid(stack: Stack, spacing_mm: tuple[float, float, float], orientation: str) -> Grid:
+    """Give the grid of `spacing_mm` that covers the stack, centred on it, along the stack's own axes.
+
+    `spacing_mm`: along the axes of `orientation` (`VolumeRecipe.orientation`). An axis gets as many voxels as come
+    nearest to its extent, between the outer edges of the outermost voxels; a tilted stack's extent is that of all its
+    slices.
+    """
+    directions = _directions(stack)
+    frame = np.eye(4)
+    frame[:3, :3] = directions
+    nearest = axes_of(frame)
+    extents = _extents(stack, spacing_mm)
+    shape, affine = [], np.eye(4)
+    affine[:3, 3] = stack.positions_mm[0]
+    for axis, (letter, spacing) in enumerate(zip(orientation, spacing_mm, strict=True)):
+        patient = next(n for n, pair in enumerate(LETTERS) if letter in pair)
+        source = nearest.index(patient)
+        low, high = extents[source]
+        voxels = max(1, round((high - low) / spacing))
+        wanted = 1.0 if LETTERS[patient][0] == letter else -1.0
+        towards = wanted if directions[patient, source] >= 0 else -wanted
+        shape.append(voxels)
+        affine[:3, axis] = directions[:, source] * (towards * spacing)
+        affine[:3, 3] += directions[:, source] * ((low + high) / 2 - towards * spacing * (voxels - 1) / 2)
+    return Grid((shape[0], shape[1], shape[2]), affine)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Images of one stack, in order along the normal."""
+    """How a grid lies in a stack."""
 
-    images: tuple[Image, ...]
-    look: Look
-    tilt_degrees: float
-    left_out: tuple[LeftOut, ...]
-    warnings: tuple[str, ...]
+    axes: Triple
+    """The grid's axis along the normal, down the columns, along the rows."""
+    places_mm: tuple[Vector, Vector, Vector]
+    """Of the voxels along each of these, from the first slice's first pixel's centre."""
+    held: tuple[_Held, _Held, _Held]
+    """Which lie between the outer edges of the outermost voxels: [s] of the new planes, [s, r] of their rows, [s, c] of
+    their columns; between two slices, of a slice that lies between them."""
 
 
-def place(images: Sequence[Image], rules: SeriesRules, files: int) -> Placement:
-    """Put the images of one series in order, and say what keeps them from being a volume.
-
-    `files`: in the request, for messages.
+def place(stack: Stack, grid: Grid) -> Placement:
+    """Find where `grid` lies.
 
     Raises:
-        InvalidDicom: an attribute is missing or malformed, a slice is missing or damaged.
-        UnsupportedImage: too few images, images of several kinds or phases.
+        ValueError: its axes are not the stack's own.
     """
-    # The order of the request decides nothing but the names in messages.
-    ordered = sorted(images, key=lambda image: (image.sop_instance_uid, image.frame, image.source))
-    unique = without_copies(ordered, files)
-    alike = most_alike(unique.images, rules, files)
-    _admit_count(len(alike.images), rules)
-    normal = np.cross(alike.look.row_direction, alike.look.column_direction)
-    kept = one_a_place(_places(alike.images, normal), rules, files)
-    _admit_count(len(kept.images), rules)
-    positions = np.array([image.position_mm for image in kept.images], np.float64)
-    distances = (positions - positions[0]) @ normal
-    warnings = _gaps(kept.images, distances, rules, files)
-    tilt, doubts = _line(positions, distances, normal, alike.look)
-    for image in kept.images:
-        if image.damage is not None:
-            raise InvalidDicom(f"{name_of(image, files)}: {image.damage}")
-    return Placement(
-        tuple(kept.images),
-        alike.look,
-        tilt,
-        (*unique.left_out, *alike.left_out, *kept.left_out),
-        (*alike.warnings, *kept.warnings, *warnings, *doubts),
+    frame = _directions(stack).T
+    steps = frame @ grid.affine[:3, :3]
+    origin = frame @ (grid.affine[:3, 3] - stack.positions_mm[0])
+    first, second, third = np.abs(steps).argmax(axis=1).tolist()
+    along = np.array([steps[n, axis] for n, axis in enumerate((first, second, third))])
+    if {first, second, third} != {0, 1, 2} or not np.allclose(np.abs(steps).sum(axis=1), np.abs(along), rtol=1e-4):
+        raise ValueError("the grid's axes are not the stack's")
+    normal, down, across = (
+        origin[n] + along[n] * np.arange(grid.shape[axis]) for n, axis in enumerate((first, second, third))
     )
+    (low, high), _, _ = _extents(stack, grid.spacing_mm)
+    held = (normal >= low - _SLACK_MM) & (normal <= high + _SLACK_MM)
+    rows, columns = (_held(stack, normal, places, axis) for axis, places in enumerate((down, across)))
+    return Placement((first, second, third), (normal, down, across), (held, rows, columns))
 
 
-def _admit_count(slices: int, rules: SeriesRules) -> None:
-    if slices < rules.least_slices:
-        raise UnsupportedImage(
-            f"the series has {slices} slice{'s'[: slices != 1]}; a volume is made of {rules.least_slices} or more"
-        )
-    if slices > rules.most_slices:
-        raise UnsupportedImage(f"the series has {slices} slices; up to {rules.most_slices} are read")
+def inside(stack: Stack, grid: Grid) -> npt.NDArray[np.uint8] | None:
+    """Give uint8 of the grid's shape: 1 where a voxel's centre lies in the stack; None: all do."""
+    placement = place(stack, grid)
+    normal, rows, columns = placement.held
+    if normal.all() and rows.all() and columns.all():
+        return None
+    held = normal[:, None, None] & rows[:, :, None] & columns[:, None, :]
+    return np.ascontiguousarray(held.transpose(np.argsort(placement.axes)), np.uint8)
 
 
-def _places(images: Sequence[Image], normal: Vector) -> list[list[Image]]:
-    """Images in order along the normal, those at one distance together."""
-    distances = np.array([image.position_mm for image in images], np.float64) @ normal
-    places: list[list[Image]] = []
-    last = -math.inf
-    for number in np.argsort(distances, kind="stable").tolist():
-        if distances[number] - last < _SAME_PLACE_MM:
-            places[-1].append(images[number])
-        else:
-            places.append([images[number]])
-            last = float(distances[number])
-    return places
+def _directions(stack: Stack) -> Vector:
+    """Give [3, 3], a column each: the normal, where rows follow each other, where columns do."""
+    return np.stack([stack.normal, np.array(stack.column_direction), np.array(stack.row_direction)], axis=1)
 
 
-def _gaps(images: Sequence[Image], distances: npt.NDArray[np.float64], rules: SeriesRules, files: int) -> list[str]:
-    """Warn of slices that are far apart, by their place.
+def _extents(stack: Stack, thickness_mm: tuple[float, float, float]) -> list[tuple[float, float]]:
+    """Give low and high edge along each of `_directions`, in mm from the first slice's first pixel's centre.
 
-    Raises:
-        InvalidDicom: further than the rules allow.
+    `thickness_mm`: of a single slice, the largest of these.
     """
-    steps = np.diff(distances)
-    usual = float(np.median(steps))
-    limit = max(rules.gap_mm, rules.gap_ratio * usual)
-
-    def where(number: int) -> str:
-        first, second = images[number], images[number + 1]
-        names = f"between {name_of(first, files)} and {name_of(second, files)}, at {distances[number]:.1f} mm"
-        return f"{names}: {steps[number]:.1f} mm, where slices are {usual:.1f} mm apart"
-
-    widest = int(np.argmax(steps))
-    if steps[widest] > limit:
-        raise InvalidDicom(f"slices are missing {where(widest)}; up to {limit:.1f} mm is interpolated")
-    warnings = []
-    for numbers, what in (
-        (np.flatnonzero(steps > _WIDE * usual).tolist(), "wide gaps are interpolated"),
-        (np.flatnonzero(steps < _NARROW * usual).tolist(), "slices lie close together"),
-    ):
-        if numbers:
-            more = f"; and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
-            warnings.append(f"{what} {'; '.join(map(where, numbers[:_NAMED]))}{more}")
-    return warnings
+    distances, shifts = stack.distances_mm, stack.shifts_mm
+    _, rows, columns = stack.shape
+    down, across = stack.pixel_spacing_mm
+    gaps = np.diff(distances) if len(distances) > 1 else np.array([max(thickness_mm)])
+    return [
+        (float(distances[0] - gaps[0] / 2), float(distances[-1] + gaps[-1] / 2)),
+        (float(shifts[:, 0].min() - down / 2), float(shifts[:, 0].max() + (rows - 0.5) * down)),
+        (float(shifts[:, 1].min() - across / 2), float(shifts[:, 1].max() + (columns - 0.5) * across)),
+    ]
 
 
-def _line(
-    positions: Vector, distances: npt.NDArray[np.float64], normal: Vector, look: Look
-) -> tuple[float, tuple[str, ...]]:
-    """Give the angle between the normal and the line through the slices' first pixels, in degrees.
-
-    Raises:
-        InvalidDicom: the slices do not follow each other along a line near the normal.
-    """
-    shifts = positions - positions[0] - distances[:, None] * normal
-    centred = distances - distances.mean()
-    slope = centred @ (shifts - shifts.mean(axis=0)) / (centred @ centred)
-    tilt = math.degrees(math.atan(float(np.linalg.norm(slope))))
-    stray = shifts - shifts.mean(axis=0) - centred[:, None] * slope
-    furthest = float(np.linalg.norm(stray, axis=1).max())
-    spacing = look.pixel_spacing_mm
-    field_of_view = min(look.rows * spacing[0], look.columns * spacing[1])
-    if tilt > _MOST_TILT_DEGREES or furthest > _MOST_STRAY * field_of_view:
-        raise InvalidDicom(
-            "Image Position (Patient) (0020,0032) does not lead along the slices' normal: it runs off by "
-            f"{tilt:.0f} degrees, and by up to {furthest:.1f} mm in the plane"
-        )
-    doubts: tuple[str, ...] = ()
-    if furthest > max(spacing):
-        doubts = (f"slices are shifted against each other in their plane, by up to {furthest:.1f} mm",)
-    return (tilt if tilt >= _LEAST_TILT_DEGREES else 0.0), doubts
+def _held(stack: Stack, normal_mm: Vector, places_mm: Vector, axis: int) -> _Held:
+    shifts = np.interp(normal_mm, stack.distances_mm, stack.shifts_mm[:, axis])
+    spacing, count = stack.pixel_spacing_mm[axis], stack.shape[1 + axis]
+    from_edge = places_mm[None, :] - shifts[:, None] + spacing / 2
+    return np.asarray((from_edge >= -_SLACK_MM) & (from_edge <= count * spacing + _SLACK_MM))

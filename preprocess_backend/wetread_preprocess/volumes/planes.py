@@ -1,7 +1,9 @@
 """The kernels of resampling: tile by tile, in the plane and along the normal, while all of it is in the cache.
 
-Everything is walked by address (see `memory`). A tile is a range of rows and columns of the new plane; of every slice
-that part is made (`in_plane`) into a plane of the scratch, and planes are blended along the normal into the volume.
+A tile is a range of rows of the new planes. Of every slice these rows are made (`in_plane`: two rows blended eight
+columns at a time, then the new columns picked out of the blended row) and kept in scratch memory, and from there
+blended along the normal into the volume; blocks are turned where the volume's last axis is not the columns'.
+Slices, tables, scratch and volume are walked by address (see `memory`).
 """
 
 from typing import TypeAlias
@@ -10,21 +12,30 @@ import numpy as np
 import numpy.typing as npt
 
 from wetread_preprocess.volumes.compiled import kernel
-from wetread_preprocess.volumes.memory import Sample, read, write
+from wetread_preprocess.volumes.memory import Sample, read, read_whole, turn, write
 
-Ints: TypeAlias = npt.NDArray[np.int64]
-Floats: TypeAlias = npt.NDArray[np.float32]
-Rule: TypeAlias = tuple[float, float, float, float]
-"""What real values become: floor, lowest and highest stored padding, real value of padding."""
-Box: TypeAlias = tuple[int, int, int, int]
-"""First row and the one after the last, first column and the one after the last."""
+Four: TypeAlias = tuple[float, float, float, float]
+Source: TypeAlias = tuple[int, npt.NDArray[np.int64], int, npt.NDArray[np.float32], Four]
+"""Place of the pixels' type in `KINDS`, address of each slice, bytes from row to row, [slices, 2] slope and intercept,
+and the rule of real values: floor, lowest and highest stored padding, real value of padding."""
+Table: TypeAlias = tuple[int, int, int, int, int]
+"""Taps: addresses of starts int32 [tables, n] and weights float32 [tables, n, taps]; tables, n, taps. One table for
+all slices, or one each."""
+Span: TypeAlias = tuple[int, int]
+Scratch: TypeAlias = tuple[int, int]
+"""Addresses of room for one line, or `BLOCK` lines of `BLOCK` numbers, and for planes."""
+Target: TypeAlias = tuple[int, int, int, Four]
+"""Address of the tile in the volume, numbers from step to step of its two outer axes, and what is done to each value
+last: clip to low..high, times scale, plus offset."""
 
+BLOCK = 64
 KINDS = ("int16", "uint16", "uint8", "int8", "float32")
-"""Pixel types; a kernel is told the place in this list."""
+
+_SINGLE = np.float32(0)
 
 
 @kernel()
-def real_value(stored: float, slope: float, intercept: float, rule: Rule) -> float:
+def real_value(stored: float, slope: float, intercept: float, rule: Four) -> float:
     """Give a stored value's real one."""
     value = stored * slope + intercept
     value = rule[0] if value < rule[0] else value
@@ -32,198 +43,196 @@ def real_value(stored: float, slope: float, intercept: float, rule: Rule) -> flo
 
 
 @kernel()
-def blend_rows(
-    first: int, second: int, weight: float, span: tuple[int, int], real: tuple[float, float], rule: Rule, line: int,
-    like: Sample,
-) -> None:  # fmt: skip
-    """Write to `line` what lies between two rows, from column span[0] to before span[1]."""
-    for column in range(span[0], span[1]):
-        one = real_value(np.float32(read(first, column, like)), real[0], real[1], rule)
-        other = real_value(np.float32(read(second, column, like)), real[0], real[1], rule)
-        write(line, column, one + (other - one) * weight)
-
-
-@kernel()
-def add_row(
-    source: int, weight: float, fresh: bool, span: tuple[int, int], real: tuple[float, float], rule: Rule, line: int,
-    like: Sample,
-) -> None:  # fmt: skip
-    """Add a row times `weight` to `line`, or set `line` to it where it is `fresh`."""
-    if fresh:
-        for column in range(span[0], span[1]):
-            write(line, column, weight * real_value(np.float32(read(source, column, like)), real[0], real[1], rule))
-    else:
-        for column in range(span[0], span[1]):
-            value = real_value(np.float32(read(source, column, like)), real[0], real[1], rule)
-            write(line, column, read(line, column, np.float32(0)) + weight * value)
-
-
-@kernel()
-def make_line(
-    pixels: int, pitch: int, start: int, weights: Floats, span: tuple[int, int], real: tuple[float, float], rule: Rule,
-    line: int, like: Sample,
-) -> None:  # fmt: skip
-    """Write to `line` one new row between the slice's rows; `pitch`: bytes from row to row."""
-    first = pixels + start * pitch
-    if weights.shape[0] == 2:
-        blend_rows(first, first + pitch, weights[1], span, real, rule, line, like)
-    else:
-        for tap in range(weights.shape[0]):
-            add_row(first + tap * pitch, weights[tap], tap == 0, span, real, rule, line, like)
-
-
-@kernel()
-def line_of_kind(
-    kind: int, pixels: int, pitch: int, start: int, weights: Floats, span: tuple[int, int], real: tuple[float, float],
-    rule: Rule, line: int,
-) -> None:  # fmt: skip
-    """Do `make_line` for pixels of a type by its place in `KINDS`."""
-    if kind == 0:
-        make_line(pixels, pitch, start, weights, span, real, rule, line, np.int16(0))
-    elif kind == 1:
-        make_line(pixels, pitch, start, weights, span, real, rule, line, np.uint16(0))
-    elif kind == 2:
-        make_line(pixels, pitch, start, weights, span, real, rule, line, np.uint8(0))
-    elif kind == 3:
-        make_line(pixels, pitch, start, weights, span, real, rule, line, np.int8(0))
-    else:
-        make_line(pixels, pitch, start, weights, span, real, rule, line, np.float32(0))
-
-
-@kernel()
-def spread_line(line: int, starts: Ints, weights: Floats, columns: tuple[int, int], plane: int, step: int) -> None:
-    """Write new columns from those of `line` to `plane`, `step` numbers apart."""
-    if weights.shape[1] == 2:
-        for column in range(columns[0], columns[1]):
-            one = read(line, starts[column], np.float32(0))
-            other = read(line, starts[column] + 1, np.float32(0))
-            write(plane, (column - columns[0]) * step, one + (other - one) * weights[column, 1])
-    else:
-        for column in range(columns[0], columns[1]):
-            value = np.float32(0)
-            for tap in range(weights.shape[1]):
-                value += weights[column, tap] * read(line, starts[column] + tap, np.float32(0))
-            write(plane, (column - columns[0]) * step, value)
-
-
-@kernel()
-def in_plane(
-    kind: int, pixels: int, pitch: int, real: tuple[float, float], rule: Rule, row_starts: Ints, row_weights: Floats,
-    column_starts: Ints, column_weights: Floats, box: Box, line: int, plane: int, steps: tuple[int, int],
-) -> None:  # fmt: skip
-    """Make the part `box` of a slice's new plane; `steps`: from row to row and from column to column of `plane`."""
-    taps = column_weights.shape[1]
-    low = column_starts[box[2]]
-    high = low
-    for column in range(box[2], box[3]):
-        low = min(low, column_starts[column])
-        high = max(high, column_starts[column])
-    for row in range(box[0], box[1]):
-        line_of_kind(kind, pixels, pitch, row_starts[row], row_weights[row], (low, high + taps), real, rule, line)
-        spread_line(
-            line, column_starts, column_weights, (box[2], box[3]), plane + 4 * (row - box[0]) * steps[0], steps[1]
-        )
-
-
-@kernel()
-def finished(value: float, finish: Rule) -> float:
-    """Clip to finish[0]..finish[1], times finish[2], plus finish[3]."""
+def finished(value: float, finish: Four) -> float:
+    """Do what is done last; not a number stays one."""
     value = finish[0] if value < finish[0] else value
     value = finish[1] if value > finish[1] else value
     return value * finish[2] + finish[3]
 
 
 @kernel()
-def blend_planes(
-    planes: int, size: int, ring: int, start: int, weights: Floats, place: int, length: int, line: int
+def start_and_weights(table: Table, each: int, new: int) -> tuple[int, int]:
+    """Give where new sample `new` of slice `each` starts, and the address of its weights."""
+    starts, weights, tables, count, taps = table
+    place = min(each, tables - 1) * count + new
+    return read_whole(starts, place), weights + 4 * place * taps
+
+
+@kernel()
+def make_line(
+    source: Source, each: int, start: int, weights: tuple[int, int], span: Span, like: Sample, line: int
 ) -> None:
-    """Write to `line` `length` numbers from `place` on, blended from planes start, start + 1, ... of a ring of `ring`."""
-    taps = weights.shape[0]
+    """Write to `line` the columns `span` of one new row between rows of slice `each`."""
+    _, slices, pitch, real, rule = source
+    slope, intercept = real[each, 0], real[each, 1]
+    address, taps = weights
+    first = slices[each] + start * pitch
     if taps == 2:
-        first = planes + 4 * ((start % ring) * size + place)
-        second = planes + 4 * (((start + 1) % ring) * size + place)
-        for n in range(length):
-            one = read(first, n, np.float32(0))
-            write(line, n, one + (read(second, n, np.float32(0)) - one) * weights[1])
+        second, weight = first + pitch, read(address, 1, _SINGLE)
+        for column in range(span[0], span[1]):
+            one = real_value(read(first, column, like), slope, intercept, rule)
+            other = real_value(read(second, column, like), slope, intercept, rule)
+            write(line, column, one + (other - one) * weight)
+        return
+    weight = read(address, 0, _SINGLE)
+    for column in range(span[0], span[1]):
+        write(line, column, weight * real_value(read(first, column, like), slope, intercept, rule))
+    for tap in range(1, taps):
+        first, weight = first + pitch, read(address, tap, _SINGLE)
+        for column in range(span[0], span[1]):
+            more = weight * real_value(read(first, column, like), slope, intercept, rule)
+            write(line, column, read(line, column, _SINGLE) + more)
+
+
+@kernel()
+def line_of_kind(source: Source, each: int, start: int, weights: tuple[int, int], span: Span, line: int) -> None:
+    """Do `make_line` for the slices' type of pixels."""
+    if source[0] == 0:
+        make_line(source, each, start, weights, span, np.int16(0), line)
+    elif source[0] == 1:
+        make_line(source, each, start, weights, span, np.uint16(0), line)
+    elif source[0] == 2:
+        make_line(source, each, start, weights, span, np.uint8(0), line)
+    elif source[0] == 3:
+        make_line(source, each, start, weights, span, np.int8(0), line)
     else:
-        for tap in range(taps):
-            source = planes + 4 * (((start + tap) % ring) * size + place)
-            if tap == 0:
-                for n in range(length):
-                    write(line, n, read(source, n, np.float32(0)) * weights[tap])
-            else:
-                for n in range(length):
-                    write(line, n, read(line, n, np.float32(0)) + read(source, n, np.float32(0)) * weights[tap])
+        make_line(source, each, start, weights, span, _SINGLE, line)
+
+
+@kernel()
+def pick(line: int, starts: int, weights: int, count: int, taps: int, target: int) -> None:
+    """Write `count` new samples out of `line` to `target`."""
+    if taps == 2:
+        for new in range(count):
+            start = read_whole(starts, new)
+            one = read(line, start, _SINGLE)
+            write(target, new, one + (read(line, start + 1, _SINGLE) - one) * read(weights, 2 * new + 1, _SINGLE))
+        return
+    for new in range(count):
+        start = read_whole(starts, new)
+        value = read(weights, new * taps, _SINGLE) * read(line, start, _SINGLE)
+        for tap in range(1, taps):
+            value += read(weights, new * taps + tap, _SINGLE) * read(line, start + tap, _SINGLE)
+        write(target, new, value)
+
+
+@kernel()
+def in_plane(source: Source, each: int, down: Table, across: Table, rows: Span, line: int, plane: int) -> None:
+    """Make new rows rows[0] to before rows[1] of slice `each`."""
+    count, taps = across[3], across[4]
+    table = min(each, across[2] - 1)
+    starts, weights = across[0] + 4 * table * count, across[1] + 4 * table * count * taps
+    first, last = read_whole(starts, 0), read_whole(starts, count - 1)
+    span = (min(first, last), max(first, last) + taps)
+    for row in range(rows[0], rows[1]):
+        start, row_weights = start_and_weights(down, each, row)
+        line_of_kind(source, each, start, (row_weights, down[4]), span, line)
+        pick(line, starts, weights, count, taps, plane + 4 * (row - rows[0]) * count)
+
+
+@kernel()
+def along_normal(
+    planes: tuple[int, int, int], place: int, normal: Table, new: int, length: int, finish: Four, target: int
+) -> None:
+    """Write `length` finished numbers of new plane `new` to `target`, blended from those at `place` of the planes.
+
+    `planes`: the address of the first, how many numbers lie from one to the next, how many there are; they go round.
+    """
+    address, size, ring = planes
+    start, weights = start_and_weights(normal, 0, new)
+    first = address + 4 * ((start % ring) * size + place)
+    if normal[4] == 2:
+        second = address + 4 * (((start + 1) % ring) * size + place)
+        weight = read(weights, 1, _SINGLE)
+        for n in range(length):
+            one = read(first, n, _SINGLE)
+            write(target, n, finished(one + (read(second, n, _SINGLE) - one) * weight, finish))
+        return
+    weight = read(weights, 0, _SINGLE)
+    for n in range(length):
+        write(target, n, weight * read(first, n, _SINGLE))
+    for tap in range(1, normal[4]):
+        more, weight = address + 4 * (((start + tap) % ring) * size + place), read(weights, tap, _SINGLE)
+        for n in range(length):
+            write(target, n, read(target, n, _SINGLE) + weight * read(more, n, _SINGLE))
+    for n in range(length):
+        write(target, n, finished(read(target, n, _SINGLE), finish))
+
+
+@kernel()
+def turn_block(block: int, levels: int, columns: int, target: int, step: int) -> None:
+    """Write [levels, columns] of a block of lines of `BLOCK` as columns, each `step` numbers from the one before."""
+    for column in range(0, columns, 8):
+        for level in range(0, levels, 8):
+            place = target + 4 * (column * step + level)
+            if column + 8 <= columns and level + 8 <= levels:
+                turn(block + 4 * (level * BLOCK + column), BLOCK, place, step)
+                continue
+            for n in range(min(8, columns - column)):
+                for m in range(min(8, levels - level)):
+                    write(place, n * step + m, read(block, (level + m) * BLOCK + column + n, _SINGLE))
 
 
 _SIGNATURE = (
-    "void(int64, int64[::1], int64, float32[:, ::1], UniTuple(float32, 4), int64[:, ::1], float32[:, :, ::1], int64[:, ::1],"
-    "float32[:, :, ::1], int64[::1], float32[:, ::1], UniTuple(int64, 4), boolean, UniTuple(float32, 4), int64,"
-    "int64, int64, UniTuple(int64, 2))"
+    "void(Tuple((int64, int64[::1], int64, float32[:, ::1], UniTuple(float32, 4))), UniTuple(int64, 5), "
+    "UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 2), {}UniTuple(int64, 2), "
+    "Tuple((int64, int64, int64, UniTuple(float32, 4))))"
 )
 
 
-@kernel(_SIGNATURE)
+@kernel(_SIGNATURE.format("boolean, "))
 def tile_of_planes(
-    kind: int, slices: Ints, pitch: int, real: Floats, rule: Rule, row_starts: Ints, row_weights: Floats,
-    column_starts: Ints, column_weights: Floats, starts: Ints, weights: Floats, box: Box, swapped: bool, finish: Rule,
-    line: int, planes: int, out: int, steps: tuple[int, int],
+    source: Source, down: Table, across: Table, normal: Table, rows: Span, turned: bool, scratch: Scratch,
+    target: Target,
 ) -> None:  # fmt: skip
-    """Fill a tile of a volume whose last axis lies in the plane: along the columns' or, `swapped`, the rows' index.
+    """Fill a tile of a volume whose last axis is the columns' index or, `turned`, the rows'.
 
-    `starts` do not fall. `planes`: as many as there are taps. `steps`: of `out`, in numbers, from plane to plane and
-    along the axis that is not the last.
+    The starts of `normal` do not fall. Scratch: as many planes as it has taps. Steps of `target`: from plane to plane,
+    and along the axis in the plane that is not the last. Turned: at most `BLOCK` rows.
     """
-    height, width = box[1] - box[0], box[3] - box[2]
-    across, along = (width, height) if swapped else (height, width)
-    size = height * width
-    ring = weights.shape[1]
+    line, planes = scratch
+    out, plane_step, step, finish = target
+    height, width, ring = rows[1] - rows[0], across[3], normal[4]
+    kept = (planes, height * width, ring)
     ready = 0
-    for new in range(starts.shape[0]):
-        ready = max(ready, starts[new])
-        while ready < starts[new] + ring:
-            rows, columns = min(ready, row_starts.shape[0] - 1), min(ready, column_starts.shape[0] - 1)
-            in_plane(
-                kind, slices[ready], pitch, (real[ready, 0], real[ready, 1]), rule, row_starts[rows], row_weights[rows],
-                column_starts[columns], column_weights[columns], box, line, planes + 4 * (ready % ring) * size,
-                (1, along) if swapped else (along, 1),
-            )  # fmt: skip
+    for new in range(normal[3]):
+        start = start_and_weights(normal, 0, new)[0]
+        ready = max(ready, start)
+        while ready < start + ring:  # each slice once, where one is used at all
+            in_plane(source, ready, down, across, rows, line, planes + 4 * (ready % ring) * height * width)
             ready += 1
-        for outer in range(across):
-            blend_planes(planes, size, ring, starts[new], weights[new], outer * along, along, line)
-            target = out + 4 * (new * steps[0] + outer * steps[1])
-            for n in range(along):
-                write(target, n, finished(read(line, n, np.float32(0)), finish))
+        place = out + 4 * new * plane_step
+        if not turned:
+            for row in range(height):
+                along_normal(kept, row * width, normal, new, width, finish, place + 4 * row * step)
+            continue
+        for left in range(0, width, BLOCK):
+            columns = min(BLOCK, width - left)
+            for row in range(height):
+                along_normal(kept, row * width + left, normal, new, columns, finish, line + 4 * row * BLOCK)
+            turn_block(line, height, columns, place + 4 * left * step, step)
 
 
-@kernel(_SIGNATURE)
+@kernel(_SIGNATURE.format(""))
 def tile_of_columns(
-    kind: int, slices: Ints, pitch: int, real: Floats, rule: Rule, row_starts: Ints, row_weights: Floats,
-    column_starts: Ints, column_weights: Floats, starts: Ints, weights: Floats, box: Box, swapped: bool, finish: Rule,
-    line: int, planes: int, out: int, steps: tuple[int, int],
-) -> None:  # fmt: skip
+    source: Source, down: Table, across: Table, normal: Table, rows: Span, scratch: Scratch, target: Target
+) -> None:
     """Fill a tile of a volume whose last axis is the normal.
 
-    `planes`: as many as there are slices. `line`: room for eight numbers a new plane, too. `steps`: of `out`, in
-    numbers, along the rows' and the columns' index.
+    Scratch: as many planes as there are slices. Steps of `target`: along the rows' and along the columns' index.
     """
-    height, width = box[1] - box[0], box[3] - box[2]
-    size = height * width
-    for each in range(slices.shape[0]):
-        rows, columns = min(each, row_starts.shape[0] - 1), min(each, column_starts.shape[0] - 1)
-        in_plane(
-            kind, slices[each], pitch, (real[each, 0], real[each, 1]), rule, row_starts[rows], row_weights[rows],
-            column_starts[columns], column_weights[columns], box, line, planes + 4 * each * size, (width, 1),
-        )  # fmt: skip
+    line, planes = scratch
+    out, row_step, step, finish = target
+    height, width, slices = rows[1] - rows[0], across[3], source[1].shape[0]
+    kept = (planes, height * width, slices)
+    for each in range(slices):
+        in_plane(source, each, down, across, rows, line, planes + 4 * each * height * width)
     for row in range(height):
-        for left in range(0, width, 8):
-            block = min(8, width - left)
-            for new in range(starts.shape[0]):
-                blend_planes(
-                    planes, size, slices.shape[0], starts[new], weights[new], row * width + left, block,
-                    line + 4 * 8 * new,
-                )  # fmt: skip
-            for n in range(block):
-                target = out + 4 * (row * steps[0] + (left + n) * steps[1])
-                for new in range(starts.shape[0]):
-                    write(target, new, finished(read(line, new * 8 + n, np.float32(0)), finish))
+        for left in range(0, width, BLOCK):
+            columns = min(BLOCK, width - left)
+            for bottom in range(0, normal[3], BLOCK):
+                levels = min(BLOCK, normal[3] - bottom)
+                for n in range(levels):
+                    place = line + 4 * n * BLOCK
+                    along_normal(kept, row * width + left, normal, bottom + n, columns, finish, place)
+                turn_block(line, levels, columns, out + 4 * (row * row_step + left * step + bottom), step)
