@@ -9,8 +9,9 @@ import numpy as np
 
 from wetread_preprocess.attributes import attribute_name
 from wetread_preprocess.errors import ImageError, InvalidDicom, UnsupportedImage
+from wetread_preprocess.volumes.plane import Six
 from wetread_preprocess.volumes.recipe import SeriesRules
-from wetread_preprocess.volumes.slices import Image, Kind, Six, name_of
+from wetread_preprocess.volumes.slices import Image, Kind, name_of
 from wetread_preprocess.volumes.stack import LeftOut, Point
 
 _SKEW = 2e-3
@@ -20,8 +21,9 @@ _SAME_DIRECTION = 1e-3
 """Of the images of one stack, in radians: 0.06 degrees."""
 _SAME_SPACING = 1e-3
 """Relative."""
+_NAMED = 3
 _LOCALISER_IMAGES = 24
-_LOCALISER_ANGLE = math.radians(30.0)
+_LOCALISER_ANGLE = math.radians(45.0)
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,20 @@ def most_alike(images: Sequence[Image], rules: SeriesRules, files: int) -> Alike
     left_out = [LeftOut(image.source, image.sop_instance_uid, f"unlike the others: {how}") for image, how in odd]
     left_out += [LeftOut(image.source, image.sop_instance_uid, str(fault)) for image, fault in faulty]
     names = [image for image, _ in odd] + [image for image, _ in faulty]
-    warnings = [f"{name_of(image, files)} is left out: {one.why}" for image, one in zip(names, left_out, strict=True)]
+    warnings = _told(list(zip(names, left_out, strict=True)), files)
     return Alike(best, look, left_out, warnings)
+
+
+def _told(left_out: list[tuple[Image, LeftOut]], files: int) -> list[str]:
+    """One warning for each reason, with the first files that it is true of."""
+    by_reason: dict[str, list[Image]] = {}
+    for image, one in sorted(left_out, key=lambda pair: (pair[0].source, pair[0].frame)):
+        by_reason.setdefault(one.why, []).append(image)
+    return [
+        f"{len(images)} of the series' images left out ({', '.join(name_of(image, files) for image in images[:_NAMED])}"
+        f"{', ...' if len(images) > _NAMED else ''}): {why}"
+        for why, images in by_reason.items()
+    ]
 
 
 def _groups(images: Sequence[Image]) -> tuple[list[tuple[Look, list[Image]]], list[tuple[Image, ImageError]]]:

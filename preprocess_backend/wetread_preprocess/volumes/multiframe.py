@@ -7,19 +7,8 @@ from pydicom.dataset import Dataset
 
 from wetread_preprocess.attributes import Attributes, attribute_name
 from wetread_preprocess.errors import ImageError, InvalidDicom
-from wetread_preprocess.volumes.slices import (
-    PHASES,
-    Image,
-    Kind,
-    NoImage,
-    PixelPlace,
-    Six,
-    orientation,
-    pixel_spacing,
-    position,
-    rescale,
-    texts,
-)
+from wetread_preprocess.volumes.plane import Six, orientation, pixel_spacing, position, rescale, texts
+from wetread_preprocess.volumes.slices import PHASES, Image, Kind, NoImage, PixelPlace
 from wetread_preprocess.volumes.stack import LeftOut
 
 # PS3.3 C.7.6.16, C.8.13, C.8.15: where a frame says what may tell it from another at its place, as PHASES orders it.

@@ -9,8 +9,8 @@ from wetread_preprocess.errors import ImageError, InvalidDicom, UnsupportedImage
 from wetread_preprocess.header import Buffer
 from wetread_preprocess.recipe import DecodeLimits
 from wetread_preprocess.sandbox import Sandbox
+from wetread_preprocess.volumes.order import Placement, place
 from wetread_preprocess.volumes.pixels import read_pixels
-from wetread_preprocess.volumes.placement import Placement, place
 from wetread_preprocess.volumes.recipe import SeriesRules
 from wetread_preprocess.volumes.sift import Sifted, sift
 from wetread_preprocess.volumes.slices import Image, NoImage, Reader, name_of

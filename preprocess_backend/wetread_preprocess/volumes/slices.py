@@ -2,10 +2,10 @@
 
 import io
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 import pydicom
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from wetread_preprocess.attributes import Attributes, attribute_name
@@ -13,9 +13,8 @@ from wetread_preprocess.errors import ImageError, InvalidDicom, UnsupportedImage
 from wetread_preprocess.header import Buffer, PixelFormat, padding_range, parse, pixel_format
 from wetread_preprocess.recipe import DecodeLimits
 from wetread_preprocess.volumes.elements import WANTED, Fetched, scan
+from wetread_preprocess.volumes.plane import Six, orientation, pixel_spacing, position, rescale, texts
 from wetread_preprocess.volumes.stack import LeftOut, Point
-
-Six: TypeAlias = tuple[float, float, float, float, float, float]
 
 # What may tell images at one place apart, in the order in which it is tried.
 PHASES = (
@@ -25,6 +24,7 @@ PHASES = (
 # What differs from slice to slice of a sound series; the rest is converted once for all slices that say the same.
 _OWN = ("SOPInstanceUID", "ImagePositionPatient", "RescaleSlope", "RescaleIntercept")
 _OWN_TAGS = frozenset(WANTED[keyword][0] for keyword in _OWN)
+_IMAGE = "Image Storage"  # in the name of every SOP class of images, PS3.6 A
 _DIRECTORY = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage, PS3.4 B.5
 
 
@@ -142,25 +142,32 @@ class Reader:
 
     def _without_pixels(self, source: int, view: memoryview, why: ImageError) -> list[Image] | NoImage:
         """What can be said of a file whose pixels cannot be had."""
+        unreadable = NoImage(LeftOut(source, "", f"it cannot be read: {why}"), broken=True)
         try:
             dataset = pydicom.dcmread(io.BytesIO(view), stop_before_pixels=True)
-        except Exception:  # noqa: BLE001 -- whatever pydicom raises, `why` says it already
-            return NoImage(LeftOut(source, "", f"it cannot be read: {why}"), broken=True)
-        read = Attributes(dataset)
-        try:
-            uid, sop_class = read.text("SOPInstanceUID", ""), read.text("SOPClassUID", "")
-            if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
-                return NoImage(LeftOut(source, uid, "it is a DICOMDIR, an index of files"))
+            read = Attributes(dataset)
+            instead = _what_instead(dataset.file_meta, read)
+            if instead:
+                return NoImage(LeftOut(source, read.text("SOPInstanceUID", ""), instead))
             if read.first("Rows") is None:
-                what = UID(sop_class).name if sop_class else "an object without SOP Class UID (0008,0016)"
-                return NoImage(LeftOut(source, uid, f"it is no image but {what}"))
+                return unreadable
             kind = read_kind(read, self._limits)
-        except ImageError:
-            return NoImage(LeftOut(source, "", f"it cannot be read: {why}"), broken=True)
-        nothing = PixelPlace("", memoryview(b""), encapsulated=False)
-        if isinstance(why, UnsupportedImage):
-            return [read_image(source, read, replace(kind, fault=why), nothing, None)]
-        return [read_image(source, read, kind, nothing, why)]
+            nothing = PixelPlace("", memoryview(b""), encapsulated=False)
+            if isinstance(why, UnsupportedImage) or kind.frames > 1:
+                return [read_image(source, read, replace(kind, fault=why), nothing, None)]
+            return [read_image(source, read, kind, nothing, why)]
+        except Exception:  # noqa: BLE001 -- whatever pydicom raises of a file that `parse` gave up, `why` says it
+            return unreadable
+
+
+def _what_instead(meta: Dataset, read: Attributes) -> str:
+    """What a file is that holds no image, in words; empty: an image, perhaps cut short."""
+    if str(meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
+        return "it is a DICOMDIR, an index of files"
+    name = UID(read.text("SOPClassUID", "")).name
+    if read.first("Rows") is not None or not name or _IMAGE in name:
+        return ""
+    return f"it is no image but {name}"
 
 
 def read_kind(read: Attributes, limits: DecodeLimits) -> Kind:
@@ -227,65 +234,3 @@ def _format(read: Attributes, limits: DecodeLimits) -> PixelFormat:
 
 def _missing(keyword: str, why: str) -> InvalidDicom:
     return InvalidDicom(f"{attribute_name(keyword)} is missing; {why}")
-
-
-def texts(read: Attributes, keyword: str) -> tuple[str, ...]:
-    """All values as text, in capitals."""
-    value = read.raw(keyword)
-    if value is None or value == "":
-        return ()
-    values = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else (value,)
-    return tuple(str(each).strip().upper() for each in values)
-
-
-def numbers(read: Attributes, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Exactly `count` numbers, or None when absent.
-
-    Raises:
-        InvalidDicom: another count.
-    """
-    found = read.floats(keyword)
-    if not found:
-        return None
-    if len(found) != count:
-        raise InvalidDicom(f"{attribute_name(keyword)} has {len(found)} values, not {count}")
-    return found
-
-
-def position(read: Attributes) -> Point | None:
-    """Image Position (Patient) (0020,0032), or None when absent."""
-    found = numbers(read, "ImagePositionPatient", 3)
-    return None if found is None else (found[0], found[1], found[2])
-
-
-def orientation(read: Attributes) -> Six | None:
-    """Image Orientation (Patient) (0020,0037), or None when absent."""
-    found = numbers(read, "ImageOrientationPatient", 6)
-    return None if found is None else (found[0], found[1], found[2], found[3], found[4], found[5])
-
-
-def pixel_spacing(read: Attributes) -> tuple[float, float] | None:
-    """Pixel Spacing (0028,0030), or None when absent.
-
-    Raises:
-        InvalidDicom: not above 0.
-    """
-    found = numbers(read, "PixelSpacing", 2)
-    if found is None:
-        return None
-    if min(found) <= 0:
-        raise InvalidDicom(f"{attribute_name('PixelSpacing')} is {found[0]:g}, {found[1]:g}; it is above 0")
-    return found[0], found[1]
-
-
-def rescale(read: Attributes) -> tuple[float, float]:
-    """Rescale Slope (0028,1053) and Intercept (0028,1052), 1 and 0 when absent.
-
-    Raises:
-        InvalidDicom: a slope of 0.
-    """
-    slopes, intercepts = read.floats("RescaleSlope"), read.floats("RescaleIntercept")
-    slope = slopes[0] if slopes else 1.0
-    if slope == 0.0:
-        raise InvalidDicom(f"{attribute_name('RescaleSlope')} is 0")
-    return slope, intercepts[0] if intercepts else 0.0
