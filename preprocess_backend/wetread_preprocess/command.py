@@ -39,6 +39,7 @@ def preprocess(
     ),
     denoise: Annotated[DenoiseMethod | None, typer.Option(help="Before resampling; else as the recipe.")] = None,
     pad: Annotated[bool, typer.Option("--pad", help="Up to the recipe's bucket, as a model gets it.")] = False,
+    int16: Annotated[bool, typer.Option("--int16", help="Whole numbers, as of HU: a third of the size.")] = False,
     mask: Annotated[Path | None, typer.Option(help="Also write where voxels come from a slice, uint8.")] = None,
     any_body_part: Annotated[bool, typer.Option("--any-body-part", help="Take whatever part the files name.")] = False,
     identifiers: Annotated[bool, typer.Option("--identifiers", help="UIDs and file names in the JSON.")] = False,
@@ -72,6 +73,7 @@ def preprocess(
             source_spacing=no_resample or spacing == "source",
             any_body_part=any_body_part,
             identifiers=identifiers,
+            int16=int16,
             threads=threads,
         )
     except ValueError as error:

@@ -43,7 +43,9 @@ class Outputs:
         return made
 
 
-def write_volume(path: Path, values: npt.NDArray[Any], ras_affine: Affine, *, placed: bool = True) -> None:
+def write_volume(
+    path: Path, values: npt.NDArray[Any], ras_affine: Affine, *, threads: int = 1, placed: bool = True
+) -> None:
     """Write a NIfTI-1 file, compressed when its name says so; see `write_nifti`."""
     with _replacing(path) as file:
         write_nifti(
@@ -51,6 +53,7 @@ def write_volume(path: Path, values: npt.NDArray[Any], ras_affine: Affine, *, pl
             values,
             ras_affine,
             compress=path.name.lower().endswith(".gz"),
+            threads=threads,
             placed=placed,
             description="wetread preprocess; not for clinical use",
         )

@@ -1,4 +1,4 @@
-"""What `wetread preprocess` shows: progress on a terminal, warnings, the table of series."""
+"""What `wetread preprocess` shows: progress on a terminal, warnings, the list of series."""
 
 import re
 from collections import Counter
@@ -7,16 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Table
 
 from wetread_preprocess.volumes.on_disk import Found
 from wetread_preprocess.volumes.stack import LeftOut
 
 _PLACE = re.compile(r"\bfile (\d+)\b")
-_MOST_NAMED = 5
+_MOST_NAMED = 3
 
 
 class Screen:
@@ -68,34 +66,23 @@ class Screen:
 
     def show_series(self, found: Found) -> None:
         """Print what there is, the series that would be taken first on top."""
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for name in ("series", "modality", "part", "images", "rows x columns", "files", "kind", "series instance UID"):
-            table.add_column(name, overflow="fold", no_wrap=name != "series instance UID")
         for number, one in enumerate(found.series, 1):
             kind = "localiser" if one.is_localiser else "derived" if one.is_derived else ""
-            row = (
-                one.modality,
-                one.body_part,
-                one.images,
-                f"{one.rows} x {one.columns}",
-                len(one.files),
-                kind,
-                one.uid,
-            )
-            table.add_row(str(number), *(_safe(str(cell)) for cell in row))
-        console = Console()
-        console.print(table, markup=False)
+            facts = [one.modality or "no modality", one.body_part, kind, f"{one.images} image{'s' * (one.images != 1)}"]
+            facts += [f"{one.rows} x {one.columns}"] if one.images else []
+            facts += [f"{len(one.files)} files"] if len(one.files) != one.images else []
+            typer.echo(f"{number}: {_safe(', '.join(filter(None, facts)))}\n   {_safe(one.uid)}")
         rest = [f"{found.skipped} other files"] if found.skipped else []
         rest += [f"{len(found.unreadable)} DICOM files whose header cannot be read"] if found.unreadable else []
         if rest:
-            console.print(f"Besides: {', '.join(rest)}.", highlight=False)
+            typer.echo(f"Besides: {', '.join(rest)}.")
 
 
 def with_names(text: str, files: Sequence[Path]) -> str:
     """Add to a reason the names of the files that it counts; a person at the terminal knows them by these."""
     places = dict.fromkeys(int(place) for place in _PLACE.findall(text))
     names = [f"file {place} is {files[place - 1]}" for place in places if 0 < place <= len(files)]
-    return text + (f" ({', '.join(names[:_MOST_NAMED])})" if names else "")
+    return text + (f" ({', '.join(names)})" if 0 < len(names) <= _MOST_NAMED else "")
 
 
 def _safe(text: str) -> str:

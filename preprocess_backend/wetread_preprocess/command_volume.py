@@ -1,6 +1,7 @@
 """A series on disk to a NIfTI-1 volume: which one, by which recipe, and what was done."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ class Wish:
     source_spacing: bool = False
     any_body_part: bool = False
     identifiers: bool = False
+    int16: bool = False
+    """Values rounded to whole numbers."""
     threads: int | None = None
 
 
@@ -124,6 +127,8 @@ def _by_name(found: Found, name: str) -> SeriesOnDisk:
 
 def _make(one: SeriesOnDisk, wish: Wish, screen: Screen) -> _Made:
     assert not isinstance(wish.recipe, Recipe)
+    if wish.int16 and (wish.changes.window or wish.changes.normalise):
+        raise typer.BadParameter("--int16 keeps whole numbers, which a window or a normalisation leaves none of")
     try:
         recipe = changed(wish.recipe or PLAIN_RECIPES[one.modality.lower()], wish.changes)
     except ValueError as error:
@@ -148,13 +153,16 @@ def _write(
     made: _Made, files: Sequence[Path], others: list[dict[str, Any]], wish: Wish, outputs: Outputs, screen: Screen
 ) -> None:
     volume, pad = made.volume, wish.changes.pad
-    values = volume.values[0] if pad else volume.content
+    values: npt.NDArray[Any] = volume.values[0] if pad else volume.content
+    if wish.int16:
+        values = _rounded(values)
+    affine, threads = volume.grid.ras_affine, wish.threads or len(os.sched_getaffinity(0))
     with screen.waiting(f"writing {outputs.volume}"), made.clock.step("write"):
         if outputs.mask is not None:
             held: npt.NDArray[np.uint8] = volume.mask[0]
             shape = values.shape
-            write_volume(outputs.mask, held[: shape[0], : shape[1], : shape[2]], volume.grid.ras_affine)
-        write_volume(outputs.volume, values, volume.grid.ras_affine)
+            write_volume(outputs.mask, held[: shape[0], : shape[1], : shape[2]], affine)
+        write_volume(outputs.volume, values, affine, threads=threads)
     document = describe_volume(volume, made.recipe, list(files), identifiers=wish.identifiers, padded=pad)
     document["other_series"] = others
     document["timings_ms"] = made.clock.timings_ms()
@@ -168,6 +176,13 @@ def _write(
         f"{outputs.volume}: {size} voxels of {spacing} mm, {volume.grid.orientation}, "
         f"from {len(volume.series.stack.slices)} images of {volume.series.modality}; {outputs.document}"
     )
+
+
+def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    limits = np.iinfo(np.int16)
+    if values.min() < limits.min or values.max() > limits.max:
+        raise UnsupportedImage(f"values of {values.min():g} to {values.max():g} do not fit int16; leave --int16 out")
+    return np.rint(values).astype(np.int16)
 
 
 def _other(one: SeriesOnDisk, refused: dict[str, str], wish: Wish) -> dict[str, Any]:

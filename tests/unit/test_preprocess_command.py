@@ -126,7 +126,7 @@ def test_a_series_is_chosen_by_its_number_in_the_list_or_its_uid(ct, tmp_path, c
     lay(ct, series_files(ramp(8), series_uid="1.2.3.8"), "c")
     assert run(ct, "--list") == 0
     table = said(capsys)
-    assert table.index("9 10 x 12") < table.index("8 10 x 12")
+    assert table.index("1: CT, CHEST, 9 images, 10 x 12") < table.index("2: CT, CHEST, 8 images, 10 x 12")
     assert "1.2.3.8" in table
     for name in ("2", "1.2.3.8"):
         out = tmp_path / "volume.nii.gz"
@@ -192,6 +192,14 @@ def test_padding_is_written_only_when_asked_for_and_the_mask_tells_it_apart(ct, 
     np.testing.assert_array_equal(nibabel.load(mask).affine, image.affine)
 
 
+def test_whole_numbers_are_rounded_and_smaller(ct, tmp_path):
+    whole, parts = tmp_path / "whole.nii.gz", tmp_path / "parts.nii.gz"
+    assert run(ct, "--out", whole, "--int16") == 0
+    assert run(ct, "--out", parts) == 0
+    assert loaded(whole)[1].dtype == np.int16
+    np.testing.assert_allclose(loaded(whole)[1], loaded(parts)[1], atol=0.5)
+
+
 def test_files_that_are_there_stay_unless_forced(ct, tmp_path, capsys):
     out = tmp_path / "volume.nii.gz"
     out.write_bytes(b"mine")
@@ -228,6 +236,7 @@ def test_a_write_that_fails_leaves_nothing(ct, tmp_path, capsys, monkeypatch):
         (("--out", "v.nii", "--window", "lungs"), "lungs"),
         (("--out", "v.nii", "--window", "lung", "--normalise", "range"), "name one of them"),
         (("--out", "v.nii", "--bias-field"), "of an MR"),
+        (("--out", "v.nii", "--window", "lung", "--int16"), "whole numbers"),
         (("--out", "v.nii", "--denoise", "median"), "median"),
         (("--out", "v.nii", "--recipe", "pet"), "built in are ct, mr"),
     ],

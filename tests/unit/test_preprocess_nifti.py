@@ -3,6 +3,7 @@
 import gzip
 import io
 import itertools
+import zlib
 
 import nibabel
 import numpy as np
@@ -113,7 +114,7 @@ def test_slabs_join_where_a_volume_has_more_than_one(tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.asanyarray(nibabel.load(written(values, np.eye(4), tmp_path)).dataobj), values)
 
 
-def test_one_slab_is_held_beside_the_volume():
+def test_no_more_than_one_slab_is_written_at_once():
     class Counter(io.RawIOBase):
         most = 0
 
@@ -123,7 +124,21 @@ def test_one_slab_is_held_beside_the_volume():
 
     counter = Counter()
     write_nifti(counter, np.zeros((256, 256, 160), np.float32), np.eye(4), compress=False)
-    assert counter.most <= 8 * 2**20
+    assert counter.most <= 2 * 2**20
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_pieces_compressed_beside_each_other_are_one_stream_in_order(threads, monkeypatch):
+    monkeypatch.setattr("wetread_preprocess.volumes.nifti._SLAB_BYTES", 30 * 20 * 2)
+    values = RANDOM.integers(0, 9, (30, 20, 37)).astype(np.int16)
+    packed, plain = io.BytesIO(), io.BytesIO()
+    write_nifti(packed, values, np.eye(4), threads=threads)
+    write_nifti(plain, values, np.eye(4), compress=False)
+    unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)  # checks the checksum and the size at the end
+    assert unpacker.decompress(packed.getvalue()) == plain.getvalue()
+    assert unpacker.eof
+    assert not unpacker.unused_data, "one member"
+    assert len(packed.getvalue()) < len(plain.getvalue())
 
 
 def test_the_same_volume_gives_the_same_bytes_without_a_name_or_a_time_in_them():

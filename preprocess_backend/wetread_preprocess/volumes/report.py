@@ -11,7 +11,7 @@ from wetread_preprocess.volumes.recipe import VolumeRecipe
 from wetread_preprocess.volumes.steps import STEPS
 from wetread_preprocess.volumes.volume import Volume
 
-_IDENTIFIERS = ("series_instance_uid", "sop_instance_uids")
+_IDENTIFIERS = ("series_instance_uid", "sop_instance_uids", "frames")
 _NAMES = {kind: name for name, kind in STEPS.items()}
 
 
@@ -40,7 +40,7 @@ def describe_volume(
         "grid": {
             "shape": list(volume.values.shape[1:] if padded else grid.shape),
             "content": list(grid.shape),
-            "spacing_mm": list(grid.spacing_mm),
+            "spacing_mm": [round(side, 9) for side in grid.spacing_mm],
             "orientation": grid.orientation,
             "affine_ras": grid.ras_affine.tolist(),
             "affine_lps": grid.affine.tolist(),
