@@ -1,5 +1,7 @@
 """Reads series as the pipelines do, for the tests: rules small enough for phantoms of a few slices."""
 
+import atexit
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +24,14 @@ def noise(slices: int = 10, rows: int = 6, columns: int = 5, seed: int = 0) -> n
     return np.random.default_rng(seed).integers(-1000, 3000, (slices, rows, columns)).astype(np.int16)
 
 
+@functools.cache
+def _sandbox() -> Sandbox:
+    """One for all tests: it starts a process at the first compressed slice."""
+    sandbox = Sandbox(DecodeLimits())
+    atexit.register(sandbox.close)
+    return sandbox
+
+
 def read(
     files: Sequence[Buffer],
     *,
@@ -29,9 +39,7 @@ def read(
     limits: DecodeLimits | None = None,
     **rules: float,
 ) -> Series:
-    limits = limits or DecodeLimits()
-    with Sandbox(limits) as sandbox:  # starts no process unless there is a compressed slice
-        return read_series(files, replace(RULES, **rules), limits, sandbox, frozenset(modalities))
+    return read_series(files, replace(RULES, **rules), limits or DecodeLimits(), _sandbox(), frozenset(modalities))
 
 
 def refused(files: Sequence[Buffer], error: type[ImageError], *texts: str, **options: object) -> None:

@@ -56,8 +56,11 @@ def place(images: Sequence[Image], rules: SeriesRules, files: int) -> Placement:
     _admit_count(len(kept.images), rules)
     positions = np.array([image.position_mm for image in kept.images], np.float64)
     distances = (positions - positions[0]) @ normal
-    warnings = _gaps(kept.images, distances, rules, files)
-    tilt, doubts = _line(positions, distances, normal, alike.look)
+    warnings: list[str] = []
+    tilt, doubts = 0.0, list[str]()
+    if len(kept.images) > 1:
+        warnings = _gaps(kept.images, distances, rules, files)
+        tilt, doubts = _line(positions, distances, normal, alike.look)
     for image in kept.images:
         if image.damage is not None:
             raise InvalidDicom(f"{name_of(image, files)}: {image.damage}")
@@ -122,9 +125,7 @@ def _gaps(images: Sequence[Image], distances: npt.NDArray[np.float64], rules: Se
     return warnings
 
 
-def _line(
-    positions: Vector, distances: npt.NDArray[np.float64], normal: Vector, look: Look
-) -> tuple[float, tuple[str, ...]]:
+def _line(positions: Vector, distances: npt.NDArray[np.float64], normal: Vector, look: Look) -> tuple[float, list[str]]:
     """Give the angle between the normal and the line through the slices' first pixels, in degrees.
 
     Raises:
@@ -143,7 +144,7 @@ def _line(
             "Image Position (Patient) (0020,0032) does not lead along the slices' normal: it runs off by "
             f"{tilt:.0f} degrees, and by up to {furthest:.1f} mm in the plane"
         )
-    doubts: tuple[str, ...] = ()
+    doubts = []
     if furthest > max(spacing):
-        doubts = (f"slices are shifted against each other in their plane, by up to {furthest:.1f} mm",)
+        doubts = [f"slices are shifted against each other in their plane, by up to {furthest:.1f} mm"]
     return (tilt if tilt >= _LEAST_TILT_DEGREES else 0.0), doubts
