@@ -139,7 +139,7 @@ def _make(one: SeriesOnDisk, wish: Wish, screen: Screen) -> _Made:
         for path in one.files:
             files.append(np.fromfile(path, np.uint8))
             step()
-    options = VolumeOptions(any_body_part=wish.any_body_part)
+    options = VolumeOptions(any_body_part=wish.any_body_part or "" in recipe.body_parts)
     with screen.waiting(f"a volume of {one.images} images"), VolumePreprocessor(recipe, wish.threads) as preprocessor:
         series, doubts = preprocessor.take(files, options, clock)
         if wish.source_spacing:

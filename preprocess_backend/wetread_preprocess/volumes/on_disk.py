@@ -104,7 +104,7 @@ def _header(path: Path, is_named: bool) -> Dataset | None:
 def _series(uid: str, members: list[tuple[Path, Dataset]]) -> SeriesOnDisk:
     headers = [header for _, header in members]
     images = [header for header in headers if _number(header, "Rows")]
-    kinds = [{str(value) for value in header.get("ImageType") or ()} for header in images]
+    kinds = [[str(value) for value in header.get("ImageType") or ()] for header in images]
     first = images[0] if images else headers[0]
     return SeriesOnDisk(
         uid=uid,
@@ -115,7 +115,7 @@ def _series(uid: str, members: list[tuple[Path, Dataset]]) -> SeriesOnDisk:
         rows=_number(first, "Rows"),
         columns=_number(first, "Columns"),
         is_localiser=bool(kinds) and all("LOCALIZER" in kind for kind in kinds),
-        is_derived=bool(kinds) and all("DERIVED" in kind for kind in kinds),
+        is_derived=bool(kinds) and all(kind[:1] == ["DERIVED"] for kind in kinds),
     )
 
 

@@ -26,6 +26,7 @@ from wetread_preprocess.volumes.window import window_limits
 Spacing = tuple[float, float, float]
 
 AIR_HU = Hounsfield().air
+_MOST_VOXELS = 2**30  # 4 GB: what a person asks for at a terminal, no server bears
 PLAIN_RECIPES = {
     "ct": VolumeRecipe(
         orientation="RAS",
@@ -34,6 +35,7 @@ PLAIN_RECIPES = {
         body_parts=("",),  # any
         other_body_parts=frozenset(),
         buckets=Buckets(fill=AIR_HU),
+        most_voxels=_MOST_VOXELS,
     ),
     "mr": VolumeRecipe(
         orientation="RAS",
@@ -41,6 +43,7 @@ PLAIN_RECIPES = {
         modalities=frozenset({"MR"}),
         body_parts=("",),
         other_body_parts=frozenset(),
+        most_voxels=_MOST_VOXELS,
     ),
 }
 """HU, or an MR's own values, at 1 mm; by the names that `--recipe` takes."""
