@@ -11,6 +11,10 @@ import typer
 from films import film, radiograph, to_bytes
 from series_files import STUDY_UID, series_files
 from wetread_preprocess.command import preprocess
+from wetread_preprocess.volumes.on_disk import find_series
+from wetread_preprocess.volumes.plain_recipes import PLAIN_RECIPES
+from wetread_preprocess.volumes.recipe import VolumeRecipe
+from wetread_preprocess.volumes.report import recipe_document
 
 FILM = to_bytes(film(radiograph(300, 260)))
 FILM_RECIPE = Path(__file__).parents[2] / "model_repository" / "chest_xray_preprocess" / "1"
@@ -293,3 +297,28 @@ def test_a_film_recipe_writes_the_film_that_the_model_gets(tmp_path):
 def test_quiet_prints_nothing_when_all_is_well(ct, tmp_path, capsys):
     assert run(ct, "--out", tmp_path / "v.nii", "--quiet") == 0
     assert said(capsys).strip() == ""
+
+
+def test_a_named_file_is_taken_without_its_preamble_and_a_dicomdir_stands_for_its_folder(ct, tmp_path):
+    (ct / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    (ct / "notes.txt").write_text("no image")
+    (ct / "damaged.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 40)
+    found = find_series([ct / "DICOMDIR", ct])
+    assert [len(one.files) for one in found.series] == [9], "each file once"
+    assert [path.name for path in found.unreadable] == ["damaged.dcm"]
+    assert found.skipped == 1
+    bare = tmp_path / "bare.dcm"
+    bare.write_bytes((ct / "image000.dcm").read_bytes()[132:])
+    assert find_series([bare]).series[0].uid == found.series[0].uid
+    assert not find_series([tmp_path / "elsewhere"]).series
+
+
+def test_plain_recipes_are_those_of_a_folder_when_saved(tmp_path):
+    for plain in PLAIN_RECIPES.values():
+        document = {
+            "schema": 1, "kind": "volume", "orientation": plain.orientation, "modalities": sorted(plain.modalities),
+            "body_parts": list(plain.body_parts), "other_body_parts": [], "most_voxels": plain.most_voxels,
+            "steps": recipe_document(plain)["steps"], "buckets": recipe_document(plain)["buckets"],
+        }  # fmt: skip
+        (tmp_path / "recipe.json").write_text(json.dumps(document))
+        assert VolumeRecipe.load(tmp_path) == plain
