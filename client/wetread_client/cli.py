@@ -29,7 +29,13 @@ class Command:
 
 COMMANDS = (
     Command("serve", "wetread_embedded.cli:serve", "embedded", "Serve the pipelines on this machine's CPU."),
-    Command("read", "wetread_client.read_command:read", "client", "Read films and print what was found."),
+    Command("read", "wetread_client.read_command:read", "client", "Read films and series, print what was found."),
+    Command(
+        "preprocess",
+        "wetread_preprocess.command:preprocess",
+        "preprocess",
+        "Make a volume or an image of DICOM files, without a server.",
+    ),
     Command(
         "gateway", "wetread_gateway.cli:app", "gateway", "Take studies from a PACS, read them, write the results back."
     ),

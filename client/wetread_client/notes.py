@@ -71,7 +71,7 @@ class SeriesGeometry:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that is no part of what was read; `file` is its place in the request, from 0."""
+    """A file that is no part of what was read; `file` is its place in the request, from 1."""
 
     file: int
     sop_instance_uid: str

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from wetread_client.errors import ServerError, Status
 from wetread_client.notes import Geometry, LeftOut, Notes, SeriesGeometry
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from wetread_client.card import Code, PipelineCard, SegmentCard
@@ -60,6 +61,15 @@ class Reading:
     def is_positive(self) -> bool:
         """Whether any finding is positive."""
         return any(finding.positive for finding in self.findings)
+
+    @property
+    def segment_ml(self) -> tuple[float, ...]:
+        """The volume of each of `segments`, by the slices' true distances; () where there is no segmentation."""
+        if self.segmentation is None or self.notes.series is None:
+            return ()
+        counts = np.stack([np.bincount(labels.ravel(), minlength=256) for labels in self.segmentation])
+        volumes = self.notes.series.voxel_ml @ counts
+        return tuple(float(volumes[segment.value]) for segment in self.segments)
 
     @classmethod
     def of_answer(cls, answer: InferAnswer, card: PipelineCard, ms: float) -> Reading:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pydicom
 import pytest
 from client_stand_in import Refusal, StandIn
 from PIL import Image
@@ -19,7 +19,19 @@ from wetread_client.fake import fake_answer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CT = Path(get_testdata_file("CT_small.dcm"))
+SOURCE = Path(get_testdata_file("CT_small.dcm"))
+
+
+def write_film(path: Path) -> Path:
+    dataset = pydicom.dcmread(SOURCE)
+    dataset.Modality = "CR"
+    dataset.save_as(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_film(tmp_path_factory.mktemp("film") / "film.dcm")
 
 
 @pytest.fixture
@@ -32,7 +44,7 @@ def stand_in() -> Iterator[StandIn]:
 def films(tmp_path: Path) -> Path:
     folder = tmp_path / "films"
     folder.mkdir()
-    shutil.copy(CT, folder / "good.dcm")
+    write_film(folder / "good.dcm")
     (folder / "bad.dcm").write_bytes(b"\0" * 128 + b"DICM bad")
     (folder / "readme.txt").write_text("not a film")
     return folder
@@ -49,12 +61,12 @@ def refuse_bad(film: bytes):
     return Refusal(400, "in ensemble 'chest_xray', InvalidDicom: cut short") if b"bad" in film else fake_answer([0.9])
 
 
-def test_all_films_read_is_exit_code_0_and_json_has_the_agreed_shape(stand_in, capsys):
-    assert run("read", CT, "--json", "--url", stand_in.url) == 0
+def test_all_films_read_is_exit_code_0_and_json_has_the_agreed_shape(film, stand_in, capsys):
+    assert run("read", film, "--json", "--url", stand_in.url) == 0
     (line,) = capsys.readouterr().out.splitlines()
     document = json.loads(line)
     assert list(document) == ["file", "pipeline", "release", "findings", "novelty", "ms"]
-    assert (document["file"], document["pipeline"], document["release"]) == (str(CT), "chest_xray", 1)
+    assert (document["file"], document["pipeline"], document["release"]) == (str(film), "chest_xray", 1)
     (finding,) = document["findings"]
     assert list(finding) == ["label", "probability", "positive"]
     assert finding["label"] == "finding"
@@ -88,12 +100,12 @@ def test_a_picture_is_read_as_a_declared_film(stand_in, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["findings"]
 
 
-def test_heatmaps_are_asked_for_and_drawn_only_on_demand(stand_in, tmp_path, capsys):
-    assert run("read", CT, "--url", stand_in.url) == 0
-    assert run("read", CT, "--url", stand_in.url, "--heatmap", tmp_path / "maps") == 0
+def test_heatmaps_are_asked_for_and_drawn_only_on_demand(film, stand_in, tmp_path, capsys):
+    assert run("read", film, "--url", stand_in.url) == 0
+    assert run("read", film, "--url", stand_in.url, "--heatmap", tmp_path / "maps") == 0
     asked = [{output["name"] for output in header["outputs"]} for header in stand_in.headers]
     assert ["HEATMAP" in names for names in asked] == [False, True]
-    assert [file.name for file in (tmp_path / "maps").iterdir()] == ["CT_small.dcm.png"]
+    assert [file.name for file in (tmp_path / "maps").iterdir()] == ["film.dcm.png"]
     assert capsys.readouterr().err == ""
 
 
@@ -103,7 +115,9 @@ def test_a_film_that_cannot_be_drawn_was_still_read(stand_in, tmp_path, capsys):
     assert "no picture of" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["--url", "nonsense", CT], ["/no/such/file"], ["--no-such-option", CT]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--url", "nonsense", SOURCE], ["/no/such/file"], ["--no-such-option", SOURCE]]
+)
 def test_a_wrong_call_is_exit_code_2(arguments):
     assert run("read", *arguments) == 2
 
@@ -113,17 +127,17 @@ def test_a_folder_without_films_is_a_wrong_call(tmp_path, capsys):
     assert "no films in" in capsys.readouterr().err
 
 
-def test_a_server_that_is_not_there_is_named_with_the_way_to_start_one(capsys):
+def test_a_server_that_is_not_there_is_named_with_the_way_to_start_one(film, capsys):
     with StandIn() as gone:
         url = gone.url
-    assert run("read", CT, "--url", url) == 1
+    assert run("read", film, "--url", url) == 1
     err = capsys.readouterr().err
     assert url in err
     assert "wetread serve" in err
 
 
-def test_a_pipeline_that_is_not_served_is_named(stand_in, capsys):
-    assert run("read", CT, "--url", stand_in.url, "--pipeline", "knee") == 1
+def test_a_pipeline_that_is_not_served_is_named(film, stand_in, capsys):
+    assert run("read", film, "--url", stand_in.url, "--pipeline", "knee") == 1
     assert "does not serve the pipeline knee" in capsys.readouterr().err
 
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from wetread_client import Client, FakeTransport, Retry, ServerError, Unavailable
 from wetread_client.card import PipelineCard
-from wetread_client.client import FilmResult
+from wetread_client.choosing import Choice
 from wetread_client.errors import NoSuchOutput, Status, translate
 from wetread_client.fake import fake_answer, fake_card
 from wetread_client.overlay import draw
-from wetread_client.read_command import json_line
+from wetread_client.read_output import json_line
+from wetread_client.read_run import Outcome, Plan
+from wetread_client.sorting import Work
 from wetread_client.transport import InferAnswer, InferRequest
 
 FILM = b"film"
@@ -171,6 +173,7 @@ def test_a_card_says_what_its_release_does_not_make(absent):
 
 def test_lines_and_pictures_do_without():
     reading = client_of(Server([LEAN])).read(FILM)
-    assert json.loads(json_line(FilmResult(Path("film.dcm"), reading)))["novelty"] is None
+    plan = Plan(Work((Path("film.dcm"),)), Choice("chest_xray", ""))
+    assert json.loads(json_line(Outcome(plan, reading)))["novelty"] is None
     picture = draw(np.zeros((64, 64), np.uint8), reading)
     assert picture.width >= 64
