@@ -3,6 +3,7 @@
 import atexit
 import functools
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -39,7 +40,10 @@ def read(
     limits: DecodeLimits | None = None,
     **rules: float,
 ) -> Series:
-    return read_series(files, replace(RULES, **rules), limits or DecodeLimits(), _sandbox(), frozenset(modalities))
+    limits = limits or DecodeLimits()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydicom's, as the preprocessor does
+        return read_series(files, replace(RULES, **rules), limits, _sandbox(), frozenset(modalities))
 
 
 def refused(files: Sequence[Buffer], error: type[ImageError], *texts: str, **options: object) -> None:

@@ -217,7 +217,7 @@ class TestPhases:
             ("AcquisitionNumber", (2, 10), "Acquisition Number (0020,0012) 2"),
             ("EchoNumbers", (1, 2), "Echo Number(s) (0018,0086) 1"),
             ("TemporalPositionIdentifier", (1, 2), "Temporal Position Identifier (0020,0100) 1"),
-            ("DiffusionBValue", (0.0, 1000.0), "Diffusion b-value (0018,9087) 0.0"),
+            ("DiffusionBValue", (0.0, 1000.0), "Diffusion b-value (0018,9087) 0,"),
         ],
     )
     def test_a_tag_that_splits_them_cleanly_gives_the_first(self, keyword, codes, shown):

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 
 from wetread_preprocess.attributes import Attributes, attribute_name
 from wetread_preprocess.errors import ImageError, InvalidDicom
-from wetread_preprocess.volumes.plane import Six, orientation, pixel_spacing, position, rescale, texts
+from wetread_preprocess.volumes.plane import Six, as_written, orientation, pixel_spacing, position, rescale, texts
 from wetread_preprocess.volumes.slices import PHASES, Image, Kind, NoImage, PixelPlace
 from wetread_preprocess.volumes.stack import LeftOut
 
@@ -118,7 +118,7 @@ def _phase(groups: _Groups, kind: Kind, frame_type: tuple[str, ...]) -> tuple[st
     found = []
     for keyword, top in zip(PHASES, kind.phase, strict=True):
         sequence, name = _PHASE_GROUPS.get(keyword, ("", ""))
-        own = "\\".join(texts(groups.item(sequence), name)) if sequence else ""
+        own = as_written(groups.item(sequence), name) if sequence else ""
         if keyword == "ImageType":
             own = "\\".join(frame_type)
         found.append(own or top)

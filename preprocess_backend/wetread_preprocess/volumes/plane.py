@@ -20,6 +20,18 @@ def texts(read: Attributes, keyword: str) -> tuple[str, ...]:
     return tuple(str(each).strip().upper() for each in values)
 
 
+def as_written(read: Attributes, keyword: str) -> str:
+    """All values as one text, numbers in one way of writing: `3`, `3.0` and `3.00` are the same."""
+    return "\\".join(map(_one_way, texts(read, keyword)))
+
+
+def _one_way(text: str) -> str:
+    try:
+        return f"{float(text):.12g}"
+    except ValueError:
+        return text
+
+
 def numbers(read: Attributes, keyword: str, count: int) -> tuple[float, ...] | None:
     """Exactly `count` numbers, or None when absent.
 

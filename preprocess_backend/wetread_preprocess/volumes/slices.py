@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pydicom
+import pydicom.config
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
@@ -13,7 +13,7 @@ from wetread_preprocess.errors import ImageError, InvalidDicom, UnsupportedImage
 from wetread_preprocess.header import Buffer, PixelFormat, padding_range, parse, pixel_format
 from wetread_preprocess.recipe import DecodeLimits
 from wetread_preprocess.volumes.elements import WANTED, Fetched, scan
-from wetread_preprocess.volumes.plane import Six, orientation, pixel_spacing, position, rescale, texts
+from wetread_preprocess.volumes.plane import Six, as_written, orientation, pixel_spacing, position, rescale, texts
 from wetread_preprocess.volumes.stack import LeftOut, Point
 
 # What may tell images at one place apart, in the order in which it is tried.
@@ -105,6 +105,8 @@ class Reader:
         self._limits = limits
         self._most_frames = most_frames
         self._kinds: dict[frozenset[tuple[int, bytes]], Kind] = {}
+        # Odd values are judged here, by attribute; pydicom would log them.
+        pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
     def read(self, source: int, dicom: Buffer) -> list[Image] | NoImage:
         """Give the images of a file, or why it holds none that could be a slice."""
@@ -184,7 +186,7 @@ def read_kind(read: Attributes, limits: DecodeLimits) -> Kind:
             frame_of_reference_uid=read.text("FrameOfReferenceUID", ""),
             frames=read.integer("NumberOfFrames", 1),
             rescale_type=read.text("RescaleType", ""),
-            phase=tuple("\\".join(texts(read, keyword)) for keyword in PHASES),
+            phase=tuple(as_written(read, keyword) for keyword in PHASES),
         )
         fmt = _format(read, limits)
         kind = replace(kind, fmt=fmt, padding=padding_range(read, fmt))
