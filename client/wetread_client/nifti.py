@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,23 +32,25 @@ _EVEN_MM = 0.01
 class SegmentationFolder:
     """A folder of segmentations: NAME.nii.gz, and NAME.json that says what the labels stand for.
 
-    Named after the folder and number of each series; a name taken in this run gets a number.
+    Named after the folder and number of each series; of several of one name all but the first of `works` get a number.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, works: Iterable[Work]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._names: dict[str, int] = {}
+        self._names: dict[Work, Path] = {}
+        counts: Counter[str] = Counter()
+        for work in works:
+            name = work.folder.absolute().name or "series"
+            name = name if work.number is None else f"{name}_{work.number}"
+            counts[name] += 1
+            self._names[work] = folder / (f"{name}.nii.gz" if counts[name] == 1 else f"{name}.{counts[name]}.nii.gz")
 
     def write(self, work: Work, reading: Reading) -> Path | None:
         """Write one reading's segmentation, None where it has none."""
         series = reading.notes.series
         if reading.segmentation is None or series is None:
             return None
-        name = work.folder.absolute().name or "series"
-        name = name if work.number is None else f"{name}_{work.number}"
-        count = self._names[name] = self._names.get(name, 0) + 1
-        target = self._folder / (f"{name}.nii.gz" if count == 1 else f"{name}.{count}.nii.gz")
+        target = self._names[work]
         target.write_bytes(nifti(reading.segmentation, series))
         segments = [{"value": segment.value, "label": segment.label} for segment in reading.segments]
         document = {"pipeline": reading.pipeline, "release": reading.release, "segments": segments}

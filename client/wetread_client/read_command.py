@@ -76,7 +76,7 @@ def read(
             raise typer.Exit(FAILED)
         if not as_json:
             print_choices(Console(), plans)
-        outcomes = _with_segmentations(_with_overlays(reader.read(plans), heatmap), segmentation)
+        outcomes = _with_segmentations(_with_overlays(reader.read(plans), heatmap), segmentation, plans)
         shown = _with_progress(outcomes, len(plans))
         failed = _print_lines(shown) if as_json else _print_tables(shown, plans, found.skipped + looked_at.skipped)
     if failed:
@@ -101,14 +101,14 @@ def _with_overlays(outcomes: Iterable[Outcome], folder: Path | None) -> Iterator
         yield outcome
 
 
-def _with_segmentations(outcomes: Iterable[Outcome], folder: Path | None) -> Iterator[Outcome]:
+def _with_segmentations(outcomes: Iterable[Outcome], folder: Path | None, plans: Sequence[Plan]) -> Iterator[Outcome]:
     """Pass outcomes on; with a folder, write each series' segmentation there first."""
     if folder is None:
         yield from outcomes
         return
     from wetread_client.nifti import SegmentationFolder, is_even  # noqa: PLC0415 -- only here
 
-    segmentations = SegmentationFolder(folder)
+    segmentations = SegmentationFolder(folder, [plan.work for plan in plans if plan.work.is_series])
     for outcome in outcomes:
         reading, work = outcome.reading, outcome.plan.work
         file = None if reading is None or not work.is_series else segmentations.write(work, reading)
