@@ -129,6 +129,17 @@ class TestWhatAPipelineTakes:
             read(lease_of(), lambda n: b"x", pipeline, 5.0)
         assert len(asked) == 2
 
+    def test_the_server_is_asked_anew_when_a_request_has_failed(self):
+        """Another pipeline may be served under the same name by now."""
+        pipeline, transport = segmenter(fake_answer([0.6]), ServerError("INVALID_ARGUMENT", "expected 2 inputs"))
+        transport._inputs = frozenset({"DICOM"})
+        read(lease_of(1), lambda n: b"film", pipeline, 5.0)
+        transport._inputs = SERIES
+        with pytest.raises(ServerError):
+            read(lease_of(), lambda n: b"x", pipeline, 5.0)
+        transport._script.append(fake_segmentation(LABELS, segments=("a", "b")))
+        assert read(lease_of(), lambda n: b"x", pipeline, 5.0).segmentation is not None
+
     def test_a_server_that_will_not_say_is_no_fault_of_the_work(self):
         pipeline, transport = segmenter()
 

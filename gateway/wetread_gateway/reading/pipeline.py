@@ -11,7 +11,7 @@ from wetread_client import Client, Rejected, Retry, WetreadError
 from wetread_gateway.reading.canary import CANARY_MODALITIES, canary_film, canary_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -33,7 +33,8 @@ class Pipeline:
         self._takes_series: bool | None = None
 
     def takes_series(self) -> bool:
-        """Whether it takes a series whole; the server is asked once a release. The client's errors."""
+        """Whether it takes a series whole; the server is asked once a release, and after a failure: another pipeline
+        may be served under its name. The client's errors."""
         if self._takes_series is None:
             self._takes_series = self._client.takes_series()
         return self._takes_series
@@ -42,16 +43,18 @@ class Pipeline:
         self, film: Path | Buffer, deadline_s: float, *, any_body_part: bool, heatmap: bool = True
     ) -> tuple[Reading, PipelineCard]:
         """Read a film once, and give the card of the release that read it; the client's errors, OSError."""
-        reading = self._client.read(film, any_body_part=any_body_part, heatmap=heatmap, deadline_s=deadline_s)
+        with self._doubting():
+            reading = self._client.read(film, any_body_part=any_body_part, heatmap=heatmap, deadline_s=deadline_s)
         return reading, self._learn(reading.release)
 
     def read_series(
         self, files: Sequence[Path | Buffer], deadline_s: float, *, any_body_part: bool, segmentation: bool = True
     ) -> tuple[Reading, PipelineCard]:
         """Read the images of a series, in any order, as a whole; otherwise as `read`."""
-        reading = self._client.read_series(
-            files, any_body_part=any_body_part, segmentation=segmentation, heatmap=False, deadline_s=deadline_s
-        )
+        with self._doubting():
+            reading = self._client.read_series(
+                files, any_body_part=any_body_part, segmentation=segmentation, heatmap=False, deadline_s=deadline_s
+            )
         return reading, self._learn(reading.release)
 
     def release(self) -> tuple[int, PipelineCard] | None:
@@ -83,6 +86,16 @@ class Pipeline:
             with contextlib.suppress(Rejected):
                 self.read_series(canary_series(modality), _SERIES_PROBE_S, any_body_part=True)
                 return
+
+    @contextlib.contextmanager
+    def _doubting(self) -> Iterator[None]:
+        try:
+            yield
+        except Rejected:
+            raise
+        except WetreadError:
+            self._takes_series = None
+            raise
 
     def _learn(self, release: int) -> PipelineCard:
         """Keep the card of a release that has answered; another one may take something else."""
