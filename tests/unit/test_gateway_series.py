@@ -137,7 +137,7 @@ class TestWhatAPipelineTakes:
         transport._inputs = SERIES
         with pytest.raises(ServerError):
             read(lease_of(), lambda n: b"x", pipeline, 5.0)
-        transport._script.append(fake_segmentation(LABELS, segments=("a", "b")))
+        transport._script.append(fake_segmentation(LABELS, release=2, segments=("a", "b")))
         assert read(lease_of(), lambda n: b"x", pipeline, 5.0).segmentation is not None
 
     def test_a_server_that_will_not_say_is_no_fault_of_the_work(self):
