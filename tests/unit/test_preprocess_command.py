@@ -294,6 +294,19 @@ def test_a_film_recipe_writes_the_film_that_the_model_gets(tmp_path):
     assert "sop_instance_uid" not in document["source"]
 
 
+def test_images_left_out_are_named_on_the_terminal_and_counted_in_the_json(tmp_path, capsys):
+    files = series_files(ramp(), series_uid="1.2.3")
+    files += series_files(ramp(2), series_uid="1.2.3", attributes={"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]})
+    out = tmp_path / "volume.nii.gz"
+    assert run(lay(tmp_path / "ct", files), "--out", out) == 0
+    left_out = loaded(out)[2]["left_out"]
+    assert [one["file"] for one in left_out] == [10, 11]
+    assert all("a localiser" in one["why"] and len(one) == 2 for one in left_out)
+    text = said(capsys).replace(" ", "")
+    assert "image009.dcm" in text
+    assert "image010.dcm" in text
+
+
 def test_quiet_prints_nothing_when_all_is_well(ct, tmp_path, capsys):
     assert run(ct, "--out", tmp_path / "v.nii", "--quiet") == 0
     assert said(capsys).strip() == ""
