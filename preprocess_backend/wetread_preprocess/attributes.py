@@ -2,10 +2,12 @@
 
 import functools
 import math
+import struct
 from typing import Any
 
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
@@ -14,13 +16,18 @@ from wetread_preprocess.errors import InvalidDicom
 # What pydicom raises while it converts a malformed value.
 _VALUE_ERRORS = (
     AttributeError,
+    BytesLengthException,
+    EOFError,
     IndexError,
     KeyError,
     LookupError,
+    OSError,
     OverflowError,
     NotImplementedError,
+    RecursionError,
     TypeError,
     ValueError,
+    struct.error,
 )
 
 

@@ -69,18 +69,18 @@ def first_frame(pixels: memoryview) -> list[memoryview]:
     return frame
 
 
-def frame_fragments(
-    pixels: memoryview, frame: int, frames: int, extended_offsets: tuple[int, ...] = ()
-) -> list[memoryview]:
-    """The fragments of frame `frame` (from 0) of an encapsulated image of so many, as views.
+def fragments_by_frame(
+    pixels: memoryview, frames: int, extended_offsets: tuple[int, ...] = ()
+) -> list[list[memoryview]]:
+    """The fragments of each frame of an encapsulated image of so many, as views.
 
     `extended_offsets`: of each frame's first item (Extended Offset Table (7FE0,0001)), empty when not stated.
 
     Raises:
-        InvalidDicom: the items are malformed, or nothing says which are the frame's.
+        InvalidDicom: the items are malformed, or nothing says which are a frame's.
     """
     if frames == 1:
-        return first_frame(pixels)
+        return [first_frame(pixels)]
     (_, table), *items = _items(pixels)
     offsets = extended_offsets or struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4])
     if not offsets:
@@ -88,15 +88,17 @@ def frame_fragments(
             raise InvalidDicom(
                 f"Pixel Data (7FE0,0010) holds {len(items)} fragments for {frames} frames and no table of their offsets"
             )
-        return [items[frame][1]]
-    if len(offsets) != frames or not items:
-        raise InvalidDicom(f"Pixel Data (7FE0,0010) states offsets of {len(offsets)} frames, not of {frames}")
+        return [[item] for _, item in items]
     # Offsets count from the first frame's item tag (PS3.5 A.4); an item's tag and length have 8 bytes.
-    origin = items[0][0] - 8
-    start = offsets[frame]
-    end = offsets[frame + 1] if frame + 1 < frames else len(pixels)
-    found = [item for at, item in items if start <= at - 8 - origin < end]
-    if sum(map(len, found)) == 0:
+    starts = {offset: frame for frame, offset in enumerate(offsets)}
+    if len(starts) != frames or not items:
+        raise InvalidDicom(f"Pixel Data (7FE0,0010) states offsets of {len(starts)} frames, not of {frames}")
+    found: list[list[memoryview]] = [[] for _ in range(frames)]
+    frame = -1
+    for at, item in items:
+        frame = starts.get(at - items[0][0], frame)
+        found[frame].append(item)
+    if not all(found) or min(starts) != 0:
         raise InvalidDicom("Pixel Data (7FE0,0010) states offsets at which it holds no fragment")
     return found
 

@@ -54,7 +54,7 @@ def parse(dicom: Buffer, max_inflated_bytes: int) -> ParsedFile:
     if len(view) < 8:
         raise InvalidDicom(f"the file holds {len(view)} bytes and is no DICOM file")
     try:
-        if _is_deflated(view):
+        if is_deflated(view):
             return _parse_deflated(view, max_inflated_bytes)
         return _parse_plain(view)
     except _PARSE_ERRORS as error:
@@ -123,7 +123,8 @@ def _locate(view: memoryview, dataset: FileDataset, start: int) -> ParsedFile:
     return ParsedFile(dataset, str(syntax), view[value : value + length], encapsulated=False)
 
 
-def _is_deflated(view: memoryview) -> bool:
+def is_deflated(view: memoryview) -> bool:
+    """Whether the dataset is compressed as a whole (PS3.5 A.5), by the file's meta group."""
     # The UID stands in the file meta group, which comes first, is short and always explicit little endian.
     head = bytes(view[:2048])
     at = head.find(b"\x02\x00\x10\x00UI", 132)
@@ -165,6 +166,8 @@ def _end_of_meta(view: memoryview) -> int:
 
 def _brief(error: BaseException) -> str:
     """The error's first sentence, short enough for a log line and without a value of the dataset's."""
+    if isinstance(error, BytesLengthException):  # it quotes the value
+        return "a value's length is not a multiple of its VR's"
     text = str(error).split("\n")[0]
     return f"{type(error).__name__}: {text[:160]}"
 

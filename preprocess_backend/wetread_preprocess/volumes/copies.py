@@ -36,6 +36,9 @@ def without_copies(images: Sequence[Image], files: int) -> Kept:
         by_uid.setdefault((image.sop_instance_uid or f"file {image.source}", image.frame), []).append(image)
     kept = Kept([])
     for twins in by_uid.values():
+        if len(twins) == 1:
+            kept.images.append(twins[0])
+            continue
         best, *others = sorted(twins, key=_preference)
         kept.images.append(best)
         for other in others:

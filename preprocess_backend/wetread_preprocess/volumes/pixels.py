@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wetread_preprocess.codecs import NATIVE_BIG, NATIVE_LITTLE, Job, frame_fragments, is_supported
+from wetread_preprocess.codecs import NATIVE_BIG, NATIVE_LITTLE, Job, is_supported
 from wetread_preprocess.errors import InvalidDicom, UnsupportedImage
 from wetread_preprocess.gate import syntax_name
 from wetread_preprocess.header import PixelFormat
@@ -45,8 +45,7 @@ def raw_bytes(image: Image) -> memoryview | bytes:
     """
     fmt, place = _format(image), image.place
     if place.encapsulated:
-        fragments = frame_fragments(place.pixels, image.frame, place.frames, place.offsets)
-        return b"".join(map(bytes, fragments))
+        return b"".join(map(bytes, place.fragments[image.frame]))
     start = image.frame * fmt.native_bytes
     if start + fmt.native_bytes > len(place.pixels):
         raise InvalidDicom(
@@ -67,7 +66,7 @@ def read_pixels(image: Image, sandbox: Sandbox) -> Pixels:
     if is_native(place):
         return _native(raw_bytes(image), image.kind, big_endian=place.transfer_syntax == NATIVE_BIG)
     job = Job(place.transfer_syntax, fmt, None, (fmt.rows, fmt.columns), _NEVER)
-    values = sandbox.decode(job, frame_fragments(place.pixels, image.frame, place.frames, place.offsets))
+    values = sandbox.decode(job, place.fragments[image.frame])
     return _as_pixels(np.rint(values).astype(_dtype(fmt)))
 
 

@@ -1,5 +1,6 @@
 """A file of a series to what its header says of each image, before any pixel is looked at."""
 
+import functools
 import io
 from dataclasses import dataclass, replace
 
@@ -9,8 +10,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from wetread_preprocess.attributes import Attributes, attribute_name
+from wetread_preprocess.codecs import fragments_by_frame
 from wetread_preprocess.errors import ImageError, InvalidDicom, UnsupportedImage
-from wetread_preprocess.header import Buffer, PixelFormat, padding_range, parse, pixel_format
+from wetread_preprocess.header import Buffer, PixelFormat, is_deflated, padding_range, parse, pixel_format
 from wetread_preprocess.recipe import DecodeLimits
 from wetread_preprocess.volumes.elements import WANTED, Fetched, scan
 from wetread_preprocess.volumes.plane import Six, as_written, orientation, pixel_spacing, position, rescale, texts
@@ -25,6 +27,8 @@ PHASES = (
 _OWN = ("SOPInstanceUID", "ImagePositionPatient", "RescaleSlope", "RescaleIntercept")
 _OWN_TAGS = frozenset(WANTED[keyword][0] for keyword in _OWN)
 _IMAGE = "Image Storage"  # in the name of every SOP class of images, PS3.6 A
+_MOST_INFLATED = 2**31
+"""Bytes that the deflated files of one request may unpack to together."""
 _DIRECTORY = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage, PS3.4 B.5
 
 
@@ -62,6 +66,15 @@ class PixelPlace:
     frames: int = 1
     offsets: tuple[int, ...] = ()
     """Of each frame's first item (Extended Offset Table (7FE0,0001)); empty: not stated."""
+
+    @functools.cached_property
+    def fragments(self) -> list[list[memoryview]]:
+        """Of each frame of an encapsulated image.
+
+        Raises:
+            InvalidDicom: the items are malformed, or nothing says which are a frame's.
+        """
+        return fragments_by_frame(self.pixels, self.frames, self.offsets)
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,7 @@ class Reader:
     def __init__(self, limits: DecodeLimits, most_frames: int) -> None:
         self._limits = limits
         self._most_frames = most_frames
+        self._inflated_left = _MOST_INFLATED
         self._kinds: dict[frozenset[tuple[int, bytes]], Kind] = {}
         # Odd values are judged here, by attribute; pydicom would log them.
         pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -132,9 +146,11 @@ class Reader:
         from wetread_preprocess.volumes.multiframe import read_frames  # noqa: PLC0415 -- it builds on this module
 
         try:
-            file = parse(view, self._limits.max_inflated_bytes)
+            file = parse(view, min(self._limits.max_inflated_bytes, self._inflated_left))
         except ImageError as error:
             return self._without_pixels(source, view, error)
+        if is_deflated(view):
+            self._inflated_left -= len(file.pixels)
         read = Attributes(file.dataset)
         place = PixelPlace(file.transfer_syntax, file.pixels, file.encapsulated)
         kind = read_kind(read, self._limits)
@@ -145,6 +161,8 @@ class Reader:
     def _without_pixels(self, source: int, view: memoryview, why: ImageError) -> list[Image] | NoImage:
         """What can be said of a file whose pixels cannot be had."""
         unreadable = NoImage(LeftOut(source, "", f"it cannot be read: {why}"), broken=True)
+        if is_deflated(view):  # pydicom would unpack it, however large
+            return unreadable
         try:
             dataset = pydicom.dcmread(io.BytesIO(view), stop_before_pixels=True)
             read = Attributes(dataset)
