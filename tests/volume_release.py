@@ -60,6 +60,7 @@ class VolumeSite:
     def served(self, **settings: object) -> Iterator[EmbeddedTriton]:
         """Serve it; kernels come from the cache that all tests share."""
         told = {"root": self.root, "store": self.folder / "served", "state": self.state, "exit_timeout_s": 2.0}
+        told["startup_timeout_s"] = 600.0  # compiling the kernels, where nobody has, on a busy machine
         with shared_kernels(), EmbeddedTriton(ServerConfig.on_free_ports(**{**told, **settings})) as server:
             yield server
 
