@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.data, pytest.mark.slow]
 EVEN = ("ct_chest", "mr_t1")
 RECIPES = {"ct_chest": "ct", "ct_tilted": "ct", "mr_t1": "mr"}
 AIR = -1024.0
-LOOK = {"ct_chest": (-1000.0, 400.0), "ct_tilted": (-40.0, 120.0), "mr_t1": (0.0, 160.0)}
+LOOK = {"ct_chest": (-1000.0, 400.0), "ct_tilted": (-40.0, 120.0), "mr_t1": (0.0, 110.0)}
 
 
 @pytest.fixture(scope="module")
