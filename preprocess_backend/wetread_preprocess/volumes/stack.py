@@ -23,7 +23,7 @@ class Slice:
     """One image of a series."""
 
     source: int
-    """The file that holds it, by its place in the request."""
+    """The file that holds it, by its place in the request, from 1."""
     frame: int
     """From 0; of an enhanced multi-frame image, else 0."""
     sop_instance_uid: str
