@@ -23,12 +23,15 @@ Table: TypeAlias = tuple[int, int, int, int, int]
 all slices, or one each."""
 Span: TypeAlias = tuple[int, int]
 Scratch: TypeAlias = tuple[int, int]
-"""Addresses of room for one line, or `BLOCK` lines of `BLOCK` numbers, and for planes."""
+"""Addresses of room for one line, or `LEVELS` lines of `BLOCK` numbers, and for planes."""
 Target: TypeAlias = tuple[int, int, int, Four]
 """Address of the tile in the volume, numbers from step to step of its two outer axes, and what is done to each value
 last: clip to low..high, times scale, plus offset."""
 
 BLOCK = 64
+"""Columns that are turned at once."""
+LEVELS = 256
+"""New planes, or rows, that are turned at once: as long are the runs that reach the volume."""
 KINDS = ("int16", "uint16", "uint8", "int8", "float32")
 
 _SINGLE = np.float32(0)
@@ -117,8 +120,10 @@ def pick(line: int, starts: int, weights: int, count: int, taps: int, target: in
 
 
 @kernel()
-def in_plane(source: Source, each: int, down: Table, across: Table, rows: Span, line: int, plane: int) -> None:
-    """Make new rows rows[0] to before rows[1] of slice `each`."""
+def in_plane(
+    source: Source, each: int, down: Table, across: Table, rows: Span, line: int, plane: int, step: int
+) -> None:
+    """Make new rows rows[0] to before rows[1] of slice `each`, `step` numbers from one to the next."""
     count, taps = across[3], across[4]
     table = min(each, across[2] - 1)
     starts, weights = across[0] + 4 * table * count, across[1] + 4 * table * count * taps
@@ -127,7 +132,7 @@ def in_plane(source: Source, each: int, down: Table, across: Table, rows: Span, 
     for row in range(rows[0], rows[1]):
         start, row_weights = start_and_weights(down, each, row)
         line_of_kind(source, each, start, (row_weights, down[4]), span, line)
-        pick(line, starts, weights, count, taps, plane + 4 * (row - rows[0]) * count)
+        pick(line, starts, weights, count, taps, plane + 4 * (row - rows[0]) * step)
 
 
 @kernel()
@@ -188,7 +193,7 @@ def tile_of_planes(
     """Fill a tile of a volume whose last axis is the columns' index or, `turned`, the rows'.
 
     The starts of `normal` do not fall. Scratch: as many planes as it has taps. Steps of `target`: from plane to plane,
-    and along the axis in the plane that is not the last. Turned: at most `BLOCK` rows.
+    and along the axis in the plane that is not the last. Turned: at most `LEVELS` rows.
     """
     line, planes = scratch
     out, plane_step, step, finish = target
@@ -199,7 +204,7 @@ def tile_of_planes(
         start = start_and_weights(normal, 0, new)[0]
         ready = max(ready, start)
         while ready < start + ring:  # each slice once, where one is used at all
-            in_plane(source, ready, down, across, rows, line, planes + 4 * (ready % ring) * height * width)
+            in_plane(source, ready, down, across, rows, line, planes + 4 * (ready % ring) * height * width, width)
             ready += 1
         place = out + 4 * new * plane_step
         if not turned:
@@ -219,20 +224,20 @@ def tile_of_columns(
 ) -> None:
     """Fill a tile of a volume whose last axis is the normal.
 
-    Scratch: as many planes as there are slices. Steps of `target`: along the rows' and along the columns' index.
+    Scratch: as many planes as there are slices, row by row. Steps of `target`: along the rows and along the columns.
     """
     line, planes = scratch
     out, row_step, step, finish = target
     height, width, slices = rows[1] - rows[0], across[3], source[1].shape[0]
-    kept = (planes, height * width, slices)
     for each in range(slices):
-        in_plane(source, each, down, across, rows, line, planes + 4 * each * height * width)
+        in_plane(source, each, down, across, rows, line, planes + 4 * each * width, slices * width)
     for row in range(height):
+        kept = (planes + 4 * row * slices * width, width, slices)
         for left in range(0, width, BLOCK):
             columns = min(BLOCK, width - left)
-            for bottom in range(0, normal[3], BLOCK):
-                levels = min(BLOCK, normal[3] - bottom)
+            for bottom in range(0, normal[3], LEVELS):
+                levels = min(LEVELS, normal[3] - bottom)
                 for n in range(levels):
                     place = line + 4 * n * BLOCK
-                    along_normal(kept, row * width + left, normal, bottom + n, columns, finish, place)
+                    along_normal(kept, left, normal, bottom + n, columns, finish, place)
                 turn_block(line, levels, columns, out + 4 * (row * row_step + left * step + bottom), step)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from wetread_preprocess.volumes.grid import Grid
 from wetread_preprocess.volumes.placement import Placement, inside, place, target_grid
-from wetread_preprocess.volumes.planes import BLOCK, KINDS, Four, tile_of_columns, tile_of_planes
+from wetread_preprocess.volumes.planes import BLOCK, KINDS, LEVELS, Four, tile_of_columns, tile_of_planes
 from wetread_preprocess.volumes.stack import Stack, Vector
 from wetread_preprocess.volumes.steps import Resample
 from wetread_preprocess.volumes.taps import Taps, taps_at
@@ -21,8 +21,8 @@ Rows = tuple[int, int]
 
 _PLANE_BYTES = 64 * 2**10
 """Of a tile's part of one plane: two of them and a row stay in a core's nearest caches."""
-_STACK_BYTES = 512 * 2**10
-"""Of a tile's part of all slices."""
+_STACK_BYTES = 2 * 2**20
+"""Of a tile's part of all slices: with fewer rows at a time, the walk over all files' pages costs more."""
 _SAME_MM = 1e-6
 
 
@@ -134,7 +134,7 @@ class _Work:
         if self.last == 0:
             step = max(1, _STACK_BYTES // (4 * width * len(self.slices)))
         else:
-            step = BLOCK if self.last == 1 else max(1, _PLANE_BYTES // (4 * width))
+            step = LEVELS // 4 if self.last == 1 else max(1, _PLANE_BYTES // (4 * width))
         return [(top, min(top + step, height)) for top in range(0, height, step)]
 
     def do(self, rows: Rows) -> None:
@@ -147,7 +147,7 @@ class _Work:
         finish = (self.finish.low, self.finish.high, self.finish.scale, self.finish.offset)
         steps = [step // 4 for step in self.view.strides]
         kept = len(self.slices) if self.last == 0 else normal[4]
-        line = np.empty(max(self.stack.shape[2], BLOCK * BLOCK), np.float32)
+        line = np.empty(max(self.stack.shape[2], BLOCK * LEVELS), np.float32)
         planes = np.empty(kept * (rows[1] - rows[0]) * self.view.shape[2], np.float32)
         scratch = (line.ctypes.data, planes.ctypes.data)
         start = self.view[:, rows[0] :].ctypes.data
