@@ -35,7 +35,7 @@ from wetread_gateway.config.settings import (
     Triton,
 )
 from wetread_gateway.doctor import certificates, check_file, checks, machine, network, work
-from wetread_gateway.doctor.network import CAPTURE, REPORTS
+from wetread_gateway.doctor.network import CAPTURE, REPORTS, SEGMENTATION
 from wetread_gateway.state.store import StateStore
 from wetread_gateway.state.tables import INSTANCES
 
@@ -237,7 +237,7 @@ class TestNetwork:
         return found(network.checks(replace(settings, destination=(destination,))), "destination pacs")
 
     def test_a_pacs_that_takes_all(self, settings):
-        with pacs(CAPTURE, REPORTS["comprehensive3d"], COMMITMENT) as destination:
+        with pacs(CAPTURE, REPORTS["comprehensive3d"], SEGMENTATION, COMMITMENT) as destination:
             ((fine, said),) = self.checks(settings, destination)
         assert fine is True
         assert "answers C-ECHO after" in said
@@ -245,9 +245,11 @@ class TestNetwork:
     def test_what_a_pacs_does_not_take_is_told_with_the_setting(self, settings):
         with pacs() as destination:
             said = self.checks(settings, destination)
-        assert [fine for fine, _ in said] == [True, None, None, None]
+        assert [fine for fine, _ in said] == [True, None, None, None, None]
         told = " ".join(detail for _, detail in said)
-        assert all(setting in told for setting in ("capture = false", 'sr = "comprehensive"', 'verify = "find"'))
+        assert all(
+            setting in told for setting in ("capture = false", "seg = false", 'sr = "comprehensive"', 'verify = "find"')
+        )
 
     def test_a_pacs_that_does_not_know_us(self, settings):
         with pacs(require_calling=["ELSE"]) as destination:

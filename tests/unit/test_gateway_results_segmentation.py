@@ -228,8 +228,12 @@ def test_a_withdrawal_names_the_segmentation_and_makes_none(tmp_path):
     objects = built(again, case.files)
     assert SEG not in {thing.kind for thing in objects}
     rejected = parsed(of_kind(objects, ObjectKind.KEY_OBJECTS))
-    named = [i.ReferencedSOPSequence[0] for i in rejected.ContentSequence if "ReferencedSOPSequence" in i]
-    assert of_kind(first, SEG).sop_instance_uid in {item.ReferencedSOPInstanceUID for item in named}
+    named = {
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID: item.ValueType
+        for item in rejected.ContentSequence
+        if "ReferencedSOPSequence" in item
+    }
+    assert named == {of_kind(first, SEG).sop_instance_uid: "IMAGE", of_kind(first, SR).sop_instance_uid: "COMPOSITE"}
 
 
 def test_a_corrected_series_gets_a_segmentation_of_its_own_under_its_new_identity(tmp_path):

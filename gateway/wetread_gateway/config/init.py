@@ -129,6 +129,7 @@ host = {pacs_host}
 port = {pacs_port}
 # sr = "comprehensive"     # or "enhanced", "none": for a PACS that does not take Comprehensive 3D SR
 # capture = false          # no Secondary Capture
+# seg = false              # no Segmentation of CT and MR series
 # verify = "find"          # or "none": for a PACS without storage commitment
 
 # Which pipeline reads what; the first rule that matches counts. Lists are globs, any of them will do; "" is an

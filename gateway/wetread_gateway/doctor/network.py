@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 5.0
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture Image Storage
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"  # Segmentation Storage
 REPORTS = {
     "comprehensive3d": "1.2.840.10008.5.1.4.1.1.88.34",
     "comprehensive": "1.2.840.10008.5.1.4.1.1.88.33",
@@ -99,6 +100,7 @@ def _echo(name: str, destination: Destination, settings: Settings) -> Iterator[C
     """C-ECHO, with the contexts of what will be sent proposed beside it."""
     wanted = [CAPTURE] if destination.capture else []
     wanted += [REPORTS[destination.sr]] if destination.sr != "none" else []
+    wanted += [SEGMENTATION] if destination.seg else []
     if destination.kind == "stow":
         wanted = []
     wanted += [PUSH_MODEL] if destination.verify == "commitment" else []
@@ -144,6 +146,8 @@ def _refused(uid: str, destination: Destination) -> str:
         return f'it offers no storage commitment; write verify = "find" or "none" for {destination.name!r}'
     if uid == CAPTURE:
         return f"it takes no Secondary Capture; write capture = false for {destination.name!r}"
+    if uid == SEGMENTATION:
+        return f"it takes no Segmentation, as pipelines of series make them; write seg = false for {destination.name!r}"
     return f'it takes no {destination.sr} SR; write sr = "comprehensive", "enhanced" or "none" for {destination.name!r}'
 
 
