@@ -201,3 +201,18 @@ def test_an_array_that_does_not_fit_is_refused():
     for out in (np.empty(grid.shape[::-1], np.float32), np.empty((*grid.shape, 2), np.float32)[..., 0]):
         with pytest.raises(ValueError, match="out is"):
             resample(stack, grid, Resample(), out=out)
+
+
+@pytest.mark.parametrize("fault", [{"dtype": "uint8"}, {"shape": (1, 40, 52)}])
+def test_a_slice_unlike_the_others_is_refused(fault):
+    stack = stack_of(noise())
+    other = dataclasses.replace(stack.slices[3], pixels=noise(**{"shape": (1, 41, 52), **fault})[0])
+    mixed = dataclasses.replace(stack, slices=(*stack.slices[:3], other, *stack.slices[4:]))
+    with pytest.raises(ValueError, match="slices are of"):
+        made(mixed, target_grid(stack, (1.0, 1.0, 1.0), "SPL"))
+
+
+def test_pixels_of_an_unknown_type_are_refused():
+    stack = stack_of(noise("int32"))
+    with pytest.raises(ValueError, match="int32"):
+        made(stack, target_grid(stack, (1.0, 1.0, 1.0), "SPL"))

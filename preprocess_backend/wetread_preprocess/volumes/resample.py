@@ -57,7 +57,8 @@ def resample(
     or 0. `finish` is done last, in the same pass. Not one bit depends on `threads`.
 
     Raises:
-        ValueError: the grid's axes are not the stack's own.
+        ValueError: the grid's axes are not the stack's own; `out` does not fit; slices unlike each other, or of a type
+            that `Slice` does not name.
     """
     if out.shape != grid.shape or out.strides[-1] != out.itemsize:
         raise ValueError(f"out is {out.shape} in steps of {out.strides} bytes, not {grid.shape} with a dense last axis")
@@ -72,7 +73,7 @@ def _fill_from(stack: Stack, placement: Placement, step: Resample, view: Floats,
     for axis, values in enumerate(places):
         if placement.axes[axis] != 2 and len(values) > 1 and values[1] < values[0]:
             view, places[axis] = np.flip(view, axis), values[::-1]  # new planes follow each other as the slices do
-    slices = [np.ascontiguousarray(one.pixels, one.pixels.dtype.newbyteorder("=")) for one in stack.slices]
+    slices = _pixels(stack)
     normal = taps_at(places[0], stack.distances_mm, _step(places[0]), step.interpolation, step.anti_alias)
     down, across = (_in_plane_taps(stack, places[1 + axis], axis, step) for axis in range(2))
     work = _Work(stack, slices, normal, down, across, finish, view, placement.axes.index(2))
@@ -83,6 +84,15 @@ def _fill_from(stack: Stack, placement: Placement, step: Resample, view: Floats,
         return
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work.do, ranges))
+
+
+def _pixels(stack: Stack) -> list[npt.NDArray[np.generic]]:
+    """Give each slice's pixels, rows without gaps, in this machine's byte order: the very ones, where they are so."""
+    slices = [np.ascontiguousarray(one.pixels, one.pixels.dtype.newbyteorder("=")) for one in stack.slices]
+    kinds = {(each.dtype.name, each.shape) for each in slices}
+    if len(kinds) > 1 or slices[0].dtype.name not in KINDS:  # they are walked by address
+        raise ValueError(f"slices are of {sorted(kinds)}, not all of one size and one of {', '.join(KINDS)}")
+    return slices
 
 
 def _step(places_mm: Vector) -> float:
