@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pydicom
 from report_cases import order, reading
 from series_files import file_bytes, multiframe, series_datasets
 from wetread_client.card import Code
@@ -78,23 +79,42 @@ def segmented(folder: Path, labels: np.ndarray | None = None, *, frames: bool = 
         files.append(folder / f"{place}.dcm")
         files[-1].write_bytes(file_bytes(dataset))
     directions = [1, 0, 0, 0, 1, 0] if frames else [float(x) for x in datasets[0].ImageOrientationPatient]
-    kept = StoredSegmentation(
+    kept = _kept(labels, uids, numbers, positions, directions, (1.0, 1.0))
+    return Segmented(files, labels, told(kept))
+
+
+def segmented_files(files: list[Path]) -> Segmented:
+    """Segment a series that is there, one image a file, with two boxes."""
+    heads = [(file, pydicom.dcmread(file, stop_before_pixels=True)) for file in files]
+    heads = [(file, head) for file, head in heads if "ImagePositionPatient" in head]
+    directions = [float(x) for x in heads[0][1].ImageOrientationPatient]
+    normal = np.cross(directions[:3], directions[3:])
+    heads.sort(key=lambda one: float(np.array(one[1].ImagePositionPatient, float) @ normal))
+    datasets = [head for _, head in heads]
+    labels = blobs(len(heads), datasets[0].Rows, datasets[0].Columns)
+    positions = np.array([[float(x) for x in head.ImagePositionPatient] for head in datasets])
+    uids = tuple(str(head.SOPInstanceUID) for head in datasets)
+    spacing = tuple(float(x) for x in datasets[0].PixelSpacing)
+    kept = _kept(labels, uids, (0,) * len(heads), positions, directions, spacing)
+    return Segmented([file for file, _ in heads], labels, told(kept))
+
+
+def _kept(labels, uids, numbers, positions, directions, spacing) -> StoredSegmentation:
+    return StoredSegmentation(
         shape=labels.shape,
         sop_uids=uids,
         frames=numbers,
         positions_mm=tuple(map(tuple, positions.tolist())),
         row_direction=tuple(directions[:3]),
         column_direction=tuple(directions[3:]),
-        pixel_spacing_mm=(1.0, 1.0),
+        pixel_spacing_mm=spacing,
         segments=tuple(
-            StoredSegment(
-                value, label, codes, TISSUE, colour, int((labels == value).sum()), (labels == value).sum() / 500
-            )
+            StoredSegment(value, label, codes, TISSUE, colour, voxels, voxels / 500)
             for value, (label, codes, colour) in enumerate(SEGMENTS, 1)
+            for voxels in [int((labels == value).sum())]
         ),
         labels=zlib.compress(labels.tobytes(), 1),
     )
-    return Segmented(files, labels, told(kept))
 
 
 def told(kept: StoredSegmentation) -> StoredReading:

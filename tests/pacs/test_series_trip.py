@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from highdicom.seg import Segmentation
 from pydicom.uid import SegmentationStorage, generate_uid
-from segmented_series import BOTH, segmented
+from segmented_series import BOTH, segmented, segmented_files
 from sent_films import await_objects, await_true, container, of_kind, rows, sources
 from series_files import series_files
 from sr_checker import problems
@@ -28,7 +28,7 @@ from wetread_gateway.state.tables import DELIVERIES, READINGS, WORKS
 from wetread_models.volume_networks import level_segmenter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 pytestmark = [
@@ -95,6 +95,13 @@ def written(dataset: pydicom.Dataset) -> bytes:
     return buffer.getvalue()
 
 
+def pixels(dataset: pydicom.Dataset, uids: Sequence[str]) -> np.ndarray:
+    """The labels of the source images named, in that order, found by the references of the frames alone."""
+    return Segmentation.from_dataset(dataset).get_pixels_by_source_instance(
+        list(uids), combine_segments=True, ignore_spatial_locations=True, assert_missing_frames_are_empty=True
+    )
+
+
 @pytest.mark.parametrize("frames", [False, True], ids=["single frames", "multi-frame"])
 def test_dciodvfy_finds_no_error_in_a_segmentation_and_its_report(frames, tmp_path) -> None:
     case = segmented(tmp_path, frames=frames)
@@ -102,6 +109,18 @@ def test_dciodvfy_finds_no_error_in_a_segmentation_and_its_report(frames, tmp_pa
     assert {thing.kind for thing in objects} == BOTH | {ObjectKind.SR_ENHANCED}
     for thing in objects:
         assert errors(thing.data, tmp_path) == [], thing.kind
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["ct_tilted", "ct_chest", "mr_t1"])
+def test_real_series_give_valid_objects_with_every_pixel_in_its_place(name, data_folder, tmp_path) -> None:
+    case = segmented_files(sorted((data_folder / "dicom" / name).iterdir()))
+    objects = Reporter().build(case.order(case.files[::-1]), case.files[0])
+    for thing in objects:
+        assert errors(thing.data, tmp_path) == [], thing.kind
+    seg, report = (pydicom.dcmread(io.BytesIO(thing.data)) for thing in objects)
+    assert np.array_equal(pixels(seg, case.kept.sop_uids), case.labels)
+    assert problems(report) == []
 
 
 class TestOnTheWay:
@@ -120,15 +139,9 @@ class TestOnTheWay:
         assert sources(report) == {*uids, dataset.SOPInstanceUID}
         assert problems(report) == []
         assert errors(written(dataset), tmp_path) == errors(written(report), tmp_path) == []
-        seg = Segmentation.from_dataset(dataset)
         with Client(hospital.triton.http_url, "brain_mr") as client:
             reading = client.read_series(files)
-        back = seg.get_pixels_by_source_instance(
-            list(reading.notes.series.sop_instance_uids),
-            combine_segments=True,
-            ignore_spatial_locations=True,
-            assert_missing_frames_are_empty=True,
-        )
+        back = pixels(dataset, reading.notes.series.sop_instance_uids)
         assert np.array_equal(back, reading.segmentation)
         assert set(np.unique(back)) == {0, 1, 2}
         assert await_true(lambda: [work.state for work in rows(hospital, WORKS, study)] == ["finished"])
