@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
 from wetread_gateway.priority import Priority
 from wetread_gateway.state.tables import WORKS, WorkKind, WorkState
@@ -22,10 +22,13 @@ def oldest_waiting_s(context: Context) -> float:
     """Give the age of the oldest thing, STAT aside, that waits to be sorted or to be read; 0 when nothing does.
 
     Work that has been put off (its server is away, its film is suspected) does not count: refusing others would not
-    bring it forward.
+    bring it forward. A series may wait longer than a film, and is as much younger here.
     """
     now = time.time()
-    query = select(func.min(WORKS.c.created_at)).where(
+    intake = context.settings.intake
+    grace_s = max(0.0, intake.overload_series_age_s - intake.overload_age_s)
+    since_when = WORKS.c.created_at + case((WORKS.c.completeness == "single", 0.0), else_=grace_s)
+    query = select(func.min(since_when)).where(
         WORKS.c.state == WorkState.WAITING,
         WORKS.c.kind == WorkKind.READ,
         WORKS.c.priority != Priority.STAT,

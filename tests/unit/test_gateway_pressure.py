@@ -35,6 +35,15 @@ class TestPressure:
             works.add(created_at=time.time() - age)
         assert 99 < oldest_waiting_s(works.context) < 110
 
+    def test_a_series_may_wait_longer_than_a_film(self, works):
+        """With the defaults 600 s of a series are what 30 s of a film are."""
+        works.add(created_at=time.time() - 590, completeness="confirmed")
+        assert oldest_waiting_s(works.context) < 30
+        works.add(created_at=time.time() - 610, completeness="unconfirmed")
+        assert 30 < oldest_waiting_s(works.context) < 50
+        works.add(created_at=time.time() - 100)
+        assert 90 < oldest_waiting_s(works.context) < 120
+
     @pytest.mark.parametrize(
         "values",
         [

@@ -86,6 +86,7 @@ BOUNDS: dict[str, Range | Form | Filled] = {
     "Http.slowest_bytes_per_s": Range(0, 1 << 30),
     "Intake.watermark_free_bytes": Range(0, 1 << 50),
     "Intake.overload_age_s": Range(0.1, 86400),
+    "Intake.overload_series_age_s": Range(0.1, 86400),
     "Completeness.quiet_confirmed_s": Range(0, 3600),
     "Completeness.quiet_s": Range(0, 3600),
     "Triton.concurrency": Range(1, 256),

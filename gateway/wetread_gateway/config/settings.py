@@ -130,6 +130,8 @@ class Intake:
     """Free bytes on the spool's disk below which nothing more is taken (0xA700, 507)."""
     overload_age_s: float = 30.0
     """Age of the oldest waiting routine work at which only STAT is taken (association refused, 429)."""
+    overload_series_age_s: float = 600.0
+    """The same of a series of several images, which takes longer to read than a film."""
 
 
 @dataclass(frozen=True, slots=True)
