@@ -32,6 +32,7 @@ from wetread_gateway.reporter import ReporterStage
 from wetread_gateway.results.order import ObjectKind
 from wetread_gateway.state.tables import INSTANCES, OBJECTS, READINGS, SEGMENTATIONS, WORKS, WorkKind, WorkState
 from wetread_gateway.triage.retention import _delete
+from wetread_gateway.web.studies import study
 from works import Works, configuration, serving
 
 SERIES = frozenset({"DICOM", "LENGTHS"})
@@ -335,6 +336,20 @@ class TestReport:
     def test_a_destination_that_takes_no_segmentation_gets_the_report_alone(self, tmp_path):
         works, number = self.work(tmp_path, seg="false")
         assert self.kinds(works, number) == {ObjectKind.SR_COMPREHENSIVE_3D}
+        works.close()
+
+    def test_the_http_door_tells_of_its_segments(self, tmp_path):
+        works, number = self.work(tmp_path)
+        (told,) = study(works.context, works.row(number).study_uid).works
+        white, grey = told.reading.segments
+        assert (white.label, white.codes[0].value) == ("white matter", "389080008")
+        assert white.volume_ml == pytest.approx((LABELS == 1).sum() / 500)
+        assert grey.volume_ml == pytest.approx((LABELS == 2).sum() / 500)
+        with works.context.store.write() as connection:
+            connection.execute(update(WORKS).where(WORKS.c.id == number).values(options={}))
+        (told,) = study(works.context, works.row(number).study_uid).works
+        assert told.reading.undetermined, "the age is unknown"
+        assert [segment.volume_ml for segment in told.reading.segments] == [None, None]
         works.close()
 
 
