@@ -118,7 +118,7 @@ def _work(
         work += [("resample", place | seldom), ("series", place | seldom | {"monai": monai})]
         work += [("costs", place | often)]
         work += [("bias_field", place | {"rounds": plan.slow_rounds})] * (name == "mr")
-        work += [("denoise", place | seldom)] * (name == "ct" and threads == 1)
+        work += [("denoise", place | seldom)] * (name == "mr" and threads == 1)
     return [(step, arguments) for step, arguments in work if step in plan.steps]
 
 

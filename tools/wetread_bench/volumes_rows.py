@@ -20,10 +20,11 @@ class Way:
     """One way of doing a step."""
 
     name: str
-    seconds: Callable[[], float]
-    """Does it once and says how long it took."""
+    work: Callable[[], object]
     rounds: int | None = None
     """Of the slow ones: this many instead of the bench's."""
+    own_clock: bool = False
+    """`work` gives the seconds that it took, elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -86,25 +87,28 @@ class Findings:
         return cls(tuple(rows), tuple(Check(**check) for check in document["checks"]), dict(document["numbers"]))
 
 
-def timed(work: Callable[[], object]) -> Callable[[], float]:
-    """Give `work` as a function that says how long it took; what it made is freed after the clock has stopped."""
+def in_turns(
+    step: str,
+    name: str,
+    threads: int,
+    ways: Sequence[Way],
+    rounds: int,
+    look: Callable[[str, object], None] | None = None,
+) -> tuple[Row, ...]:
+    """Time the ways in turns, A B C A B C, so that what else the machine does falls on all alike.
 
-    def seconds() -> float:
-        begun = time.perf_counter()
-        made = work()
-        taken = time.perf_counter() - begun
-        del made
-        return taken
-
-    return seconds
-
-
-def in_turns(step: str, name: str, threads: int, ways: Sequence[Way], rounds: int) -> tuple[Row, ...]:
-    """Time the ways in turns, A B C A B C, so that what else the machine does falls on all alike."""
+    `look` is shown what each way has made in the first round, after its clock has stopped.
+    """
     seen: dict[str, list[float]] = {way.name: [] for way in ways}
     for number in range(rounds):
         for way in ways:
             if number < (way.rounds or rounds):
                 gc.collect()
-                seen[way.name].append(way.seconds() * 1e3)
+                begun = time.perf_counter()
+                made = way.work()
+                taken = float(made) if way.own_clock and isinstance(made, float) else time.perf_counter() - begun
+                seen[way.name].append(taken * 1e3)
+                if look is not None and number == 0:
+                    look(way.name, made)
+                del made
     return tuple(Row(step, name, way, threads, Spread.over(taken), len(taken)) for way, taken in seen.items())

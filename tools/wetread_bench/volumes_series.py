@@ -12,7 +12,7 @@ from wetread_preprocess.volumes.steps import Hounsfield, Resample, Window
 from wetread_preprocess.volumes.window import window_limits
 
 from wetread_bench.volumes_monai_site import monai_worker
-from wetread_bench.volumes_rows import OURS, Check, Findings, Way, in_turns, timed
+from wetread_bench.volumes_rows import OURS, Check, Findings, Way, in_turns
 from wetread_bench.volumes_stack import as_values, read_files, set_grid
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ def compare_series(folder: Path, name: str, threads: int, rounds: int, slow_roun
         preprocessor.start()
         volume = preprocessor.read(read_files(folder))
         ways = [
-            Way(OURS, timed(lambda: preprocessor.read(read_files(folder)))),
-            Way(SIMPLEITK, timed(_simpleitk(folder, volume, threads))),
-            Way(SORTED, timed(_simpleitk(folder, volume, threads, order_known=True))),
+            Way(OURS, lambda: preprocessor.read(read_files(folder))),
+            Way(SIMPLEITK, _simpleitk(folder, volume, threads)),
+            Way(SORTED, _simpleitk(folder, volume, threads, order_known=True)),
         ]
         checks = _checks(folder, name, volume, threads, window)
         with monai_worker(monai, threads) if monai else nullcontext() as worker:
             if worker is not None:
                 checks += (_monai_check(worker.ask("read", folder=str(folder), window=window), volume, name),)
-                ways.append(Way(MONAI, lambda: float(worker.ask("time")), slow_rounds))
+                ways.append(Way(MONAI, lambda: worker.ask("time"), slow_rounds if threads > 1 else 1, own_clock=True))
             rows = in_turns(STEP, name, threads, ways, rounds)
         steps = _step_times(preprocessor, folder, rounds)
     numbers = {f"{name}, {threads} threads, {step} ms": ms for step, ms in steps.items()}

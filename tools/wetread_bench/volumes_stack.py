@@ -104,7 +104,7 @@ class Source:
         return first, second, third
 
 
-def as_values(made: Any) -> Values:
+def as_values(made: object) -> Values:
     """Give what a way has made as an array that lives by itself; SimpleITK's images are copied, which no clock sees."""
     if isinstance(made, np.ndarray):
         return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,9 @@ class Steps:
         import wetread_preprocess.volumes  # noqa: F401, PLC0415
         from wetread_preprocess.volumes.compiled import compile_kernels  # noqa: PLC0415
 
-        from wetread_bench.volumes_rows import timed  # noqa: PLC0415
-
-        return {"seconds": round(timed(compile_kernels)(), 4)}
+        begun = time.perf_counter()
+        compile_kernels()
+        return {"seconds": round(time.perf_counter() - begun, 4)}
 
     def _source(self, name: str, folder: str) -> Any:
         from wetread_bench.volumes_stack import Source, read_whole  # noqa: PLC0415
