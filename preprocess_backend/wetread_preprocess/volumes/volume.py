@@ -142,9 +142,11 @@ class VolumePreprocessor:
         for step in after:
             with clock.step(_name(step)):
                 self._finish(content, held, grid, step)
-        _fill(values[0], grid.shape, self.recipe.buckets.fill)
-        if within is not None:
-            content[held == 0] = self.recipe.buckets.fill
+        with clock.step("padding"):
+            _fill(values[0], grid.shape, self.recipe.buckets.fill)
+            if within is not None:
+                for plane, there in zip(content, held, strict=True):
+                    plane[there == 0] = self.recipe.buckets.fill
         timings = clock.timings_ms()
         return Volume(values, mask, grid, series, describe(series, grid, padded, doubts, timings), doubts, timings)
 
