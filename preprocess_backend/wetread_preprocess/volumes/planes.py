@@ -31,7 +31,7 @@ last: clip to low..high, times scale, plus offset."""
 BLOCK = 64
 """Columns that are turned at once."""
 LEVELS = 256
-"""New planes, or rows, that are turned at once: as long are the runs that reach the volume."""
+"""New planes that are turned at once: as long are the runs that reach the volume."""
 KINDS = ("int16", "uint16", "uint8", "int8", "float32")
 
 _SINGLE = np.float32(0)
@@ -137,27 +137,28 @@ def in_plane(
 
 @kernel()
 def along_normal(
-    planes: tuple[int, int, int], place: int, normal: Table, new: int, length: int, finish: Four, target: int
+    planes: tuple[int, int, int], slot: int, weights: tuple[int, int], length: int, finish: Four, target: int
 ) -> None:
-    """Write `length` finished numbers of new plane `new` to `target`, blended from those at `place` of the planes.
+    """Write `length` finished numbers to `target`, blended from those of plane `slot` and the ones after it.
 
-    `planes`: the address of the first, how many numbers lie from one to the next, how many there are; they go round.
+    `planes`: the address of the numbers in the first, how many lie from one plane to the next, how many there are;
+    they go round. `weights`: their address and how many.
     """
     address, size, ring = planes
-    start, weights = start_and_weights(normal, 0, new)
-    first = address + 4 * ((start % ring) * size + place)
-    if normal[4] == 2:
-        second = address + 4 * (((start + 1) % ring) * size + place)
-        weight = read(weights, 1, _SINGLE)
+    first = address + 4 * slot * size
+    if weights[1] == 2:
+        second = address + 4 * (slot + 1 - (ring if slot + 1 >= ring else 0)) * size
+        weight = read(weights[0], 1, _SINGLE)
         for n in range(length):
             one = read(first, n, _SINGLE)
             write(target, n, finished(one + (read(second, n, _SINGLE) - one) * weight, finish))
         return
-    weight = read(weights, 0, _SINGLE)
+    weight = read(weights[0], 0, _SINGLE)
     for n in range(length):
         write(target, n, weight * read(first, n, _SINGLE))
-    for tap in range(1, normal[4]):
-        more, weight = address + 4 * (((start + tap) % ring) * size + place), read(weights, tap, _SINGLE)
+    for tap in range(1, weights[1]):
+        more = address + 4 * (slot + tap - (ring if slot + tap >= ring else 0)) * size
+        weight = read(weights[0], tap, _SINGLE)
         for n in range(length):
             write(target, n, read(target, n, _SINGLE) + weight * read(more, n, _SINGLE))
     for n in range(length):
@@ -165,17 +166,17 @@ def along_normal(
 
 
 @kernel()
-def turn_block(block: int, levels: int, columns: int, target: int, step: int) -> None:
-    """Write [levels, columns] of a block of lines of `BLOCK` as columns, each `step` numbers from the one before."""
+def turn_block(block: int, pitch: int, levels: int, columns: int, target: int, step: int) -> None:
+    """Write [levels, columns] of a block of lines of `pitch` as columns, each `step` numbers from the one before."""
     for column in range(0, columns, 8):
         for level in range(0, levels, 8):
             place = target + 4 * (column * step + level)
             if column + 8 <= columns and level + 8 <= levels:
-                turn(block + 4 * (level * BLOCK + column), BLOCK, place, step)
+                turn(block + 4 * (level * pitch + column), pitch, place, step)
                 continue
             for n in range(min(8, columns - column)):
                 for m in range(min(8, levels - level)):
-                    write(place, n * step + m, read(block, (level + m) * BLOCK + column + n, _SINGLE))
+                    write(place, n * step + m, read(block, (level + m) * pitch + column + n, _SINGLE))
 
 
 _SIGNATURE = (
@@ -192,30 +193,28 @@ def tile_of_planes(
 ) -> None:  # fmt: skip
     """Fill a tile of a volume whose last axis is the columns' index or, `turned`, the rows'.
 
-    The starts of `normal` do not fall. Scratch: as many planes as it has taps. Steps of `target`: from plane to plane,
-    and along the axis in the plane that is not the last. Turned: at most `LEVELS` rows.
+    The starts of `normal` do not fall. Scratch: one plane more than it has taps. Steps of `target`: from plane to
+    plane, and along the axis in the plane that is not the last.
     """
-    line, planes = scratch
+    line, fresh = scratch
     out, plane_step, step, finish = target
     height, width, ring = rows[1] - rows[0], across[3], normal[4]
-    kept = (planes, height * width, ring)
+    size, planes = height * width, fresh + 4 * height * width
+    lines, length = (width, height) if turned else (height, width)
     ready = 0
     for new in range(normal[3]):
-        start = start_and_weights(normal, 0, new)[0]
+        start, weights = start_and_weights(normal, 0, new)
         ready = max(ready, start)
         while ready < start + ring:  # each slice once, where one is used at all
-            in_plane(source, ready, down, across, rows, line, planes + 4 * (ready % ring) * height * width, width)
+            plane = planes + 4 * (ready % ring) * size
+            in_plane(source, ready, down, across, rows, line, fresh if turned else plane, width)
+            if turned:
+                turn_block(fresh, width, height, width, plane, height)
             ready += 1
-        place = out + 4 * new * plane_step
-        if not turned:
-            for row in range(height):
-                along_normal(kept, row * width, normal, new, width, finish, place + 4 * row * step)
-            continue
-        for left in range(0, width, BLOCK):
-            columns = min(BLOCK, width - left)
-            for row in range(height):
-                along_normal(kept, row * width + left, normal, new, columns, finish, line + 4 * row * BLOCK)
-            turn_block(line, height, columns, place + 4 * left * step, step)
+        slot, place = start % ring, out + 4 * new * plane_step
+        for n in range(lines):
+            kept = (planes + 4 * n * length, size, ring)
+            along_normal(kept, slot, (weights, ring), length, finish, place + 4 * n * step)
 
 
 @kernel(_SIGNATURE.format(""))
@@ -232,12 +231,12 @@ def tile_of_columns(
     for each in range(slices):
         in_plane(source, each, down, across, rows, line, planes + 4 * each * width, slices * width)
     for row in range(height):
-        kept = (planes + 4 * row * slices * width, width, slices)
         for left in range(0, width, BLOCK):
             columns = min(BLOCK, width - left)
+            kept = (planes + 4 * (row * slices * width + left), width, slices)
             for bottom in range(0, normal[3], LEVELS):
                 levels = min(LEVELS, normal[3] - bottom)
                 for n in range(levels):
-                    place = line + 4 * n * BLOCK
-                    along_normal(kept, left, normal, bottom + n, columns, finish, place)
-                turn_block(line, levels, columns, out + 4 * (row * row_step + left * step + bottom), step)
+                    start, weights = start_and_weights(normal, 0, bottom + n)
+                    along_normal(kept, start, (weights, normal[4]), columns, finish, line + 4 * n * BLOCK)
+                turn_block(line, BLOCK, levels, columns, out + 4 * (row * row_step + left * step + bottom), step)

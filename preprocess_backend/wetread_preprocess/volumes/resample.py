@@ -21,6 +21,8 @@ Rows = tuple[int, int]
 
 _PLANE_BYTES = 64 * 2**10
 """Of a tile's part of one plane: two of them and a row stay in a core's nearest caches."""
+_TURNED_BYTES = 256 * 2**10
+"""The same where the rows' index is the volume's last axis: the runs that reach the volume are as long as a tile."""
 _STACK_BYTES = 2 * 2**20
 """Of a tile's part of all slices: with fewer rows at a time, the walk over all files' pages costs more."""
 _SAME_MM = 1e-6
@@ -144,7 +146,7 @@ class _Work:
         if self.last == 0:
             step = max(1, _STACK_BYTES // (4 * width * len(self.slices)))
         else:
-            step = LEVELS // 4 if self.last == 1 else max(1, _PLANE_BYTES // (4 * width))
+            step = max(1, (_TURNED_BYTES if self.last == 1 else _PLANE_BYTES) // (4 * width))
         return [(top, min(top + step, height)) for top in range(0, height, step)]
 
     def do(self, rows: Rows) -> None:
@@ -156,7 +158,7 @@ class _Work:
         down, across, normal = self.down.table, self.across.table, self.normal.table
         finish = (self.finish.low, self.finish.high, self.finish.scale, self.finish.offset)
         steps = [step // 4 for step in self.view.strides]
-        kept = len(self.slices) if self.last == 0 else normal[4]
+        kept = len(self.slices) if self.last == 0 else normal[4] + 1
         line = np.empty(max(self.stack.shape[2], BLOCK * LEVELS), np.float32)
         planes = np.empty(kept * (rows[1] - rows[0]) * self.view.shape[2], np.float32)
         scratch = (line.ctypes.data, planes.ctypes.data)
