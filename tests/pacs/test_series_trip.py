@@ -7,12 +7,15 @@ import random
 import re
 import shutil
 import subprocess
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
 import pytest
 from highdicom.seg import Segmentation
+from highdicom.sr import Comprehensive3DSR
 from pydicom.uid import SegmentationStorage, generate_uid
 from segmented_series import BOTH, segmented, segmented_files
 from sent_films import await_objects, await_true, container, of_kind, rows, sources
@@ -26,10 +29,14 @@ from wetread_gateway.results.order import ObjectKind
 from wetread_gateway.results.reporter import Reporter
 from wetread_gateway.state.tables import DELIVERIES, READINGS, WORKS
 from wetread_models.volume_networks import level_segmenter
+from wetread_release.triton_config import TensorConfig
+from wetread_release.volume_pipeline import VOLUME, VolumeSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    import onnx
 
 pytestmark = [
     pytest.mark.pacs,
@@ -49,8 +56,14 @@ unknown_age_is_inside = true
 
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
-    folder = tmp_path_factory.mktemp("series")
-    site = VolumeSite(folder / "site", [Filling("brain_mr", "brain_mr", SEGMENTER, level_segmenter())])
+    with hospital_of(tmp_path_factory.mktemp("series"), SEGMENTER, level_segmenter()) as running:
+        yield running
+
+
+@contextmanager
+def hospital_of(folder: Path, spec: VolumeSpec, model: onnx.ModelProto | Path) -> Iterator[Hospital]:
+    """A hospital whose MR series go to a segmenter."""
+    site = VolumeSite(folder / "site", [Filling("brain_mr", "brain_mr", spec, model)])
     sections = (
         ("intake", "watermark_free_bytes = 1048576"),
         ("completeness", "quiet_confirmed_s = 0.2\nquiet_s = 1.0"),
@@ -121,6 +134,29 @@ def test_real_series_give_valid_objects_with_every_pixel_in_its_place(name, data
     seg, report = (pydicom.dcmread(io.BytesIO(thing.data)) for thing in objects)
     assert np.array_equal(pixels(seg, case.kept.sop_uids), case.labels)
     assert problems(report) == []
+
+
+@pytest.mark.data
+@pytest.mark.triton
+@pytest.mark.slow
+def test_a_brain_of_384_images_comes_back_segmented_by_a_real_model(data_folder, tmp_path) -> None:
+    spec = VolumeSpec("segmenter", replace(VOLUME, name="volume"), TensorConfig("logits", "FP32", (3, -1, -1, -1)))
+    files = sorted((data_folder / "dicom" / "mr_t1").iterdir())
+    random.Random(2).shuffle(files)
+    study = str(pydicom.dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
+    with hospital_of(tmp_path, spec, data_folder / "models" / "meshnet_gw_wm.onnx") as hospital:
+        assert hospital.storescu(files) == 0
+        found = await_objects(hospital, study, 3, timeout_s=180.0)
+    (report,), (seg,) = of_kind(found, "SR"), of_kind(found, "SEG")
+    assert problems(report) == []
+    assert errors(written(seg), tmp_path) == errors(written(report), tmp_path) == []
+    assert len(sources(report)) == len(files) + 1
+    volumes = [group.get_measurements()[0].value for group in volumetric(report)]
+    assert all(300 < volume < 900 for volume in volumes), "white and grey matter of an adult, in ml"
+
+
+def volumetric(report: pydicom.Dataset) -> list:
+    return Comprehensive3DSR.from_dataset(report).content.get_volumetric_roi_measurement_groups()
 
 
 class TestOnTheWay:
