@@ -156,7 +156,7 @@ class _Work:
         kind, pitch = KINDS.index(self.slices[0].dtype.name), self.slices[0].strides[0]
         source = (kind, addresses, pitch, real, _rule(self.stack))
         down, across, normal = self.down.table, self.across.table, self.normal.table
-        finish = (self.finish.low, self.finish.high, self.finish.scale, self.finish.offset)
+        finish = (float(self.finish.low), float(self.finish.high), float(self.finish.scale), float(self.finish.offset))
         steps = [step // 4 for step in self.view.strides]
         kept = len(self.slices) if self.last == 0 else normal[4] + 1
         line = np.empty(max(self.stack.shape[2], BLOCK * LEVELS), np.float32)
@@ -174,4 +174,4 @@ def _rule(stack: Stack) -> Four:
     """Give the floor, the lowest and highest stored value of padding, and its real value."""
     floor = -np.inf if stack.floor is None else stack.floor
     low, high = stack.padding or (np.inf, -np.inf)
-    return floor, low, high, stack.floor or 0.0
+    return float(floor), float(low), float(high), float(stack.floor or 0)
