@@ -202,3 +202,36 @@ class TestOnTheWay:
         (reading,) = [row for row in rows(hospital, READINGS) if row.work_id == work.id]
         assert reading.document["refusal"]["code"] in ("InvalidDicom", "UnsupportedImage")
         assert reading.document["release"] == 1
+
+    def test_a_series_under_another_patient_is_reported_anew_and_the_old_segmentation_is_withdrawn(
+        self, hospital, tmp_path
+    ) -> None:
+        study = generate_uid()
+        files = ball(study)
+        send(hospital, tmp_path, files)
+        before = await_objects(hospital, study, 3)
+        (old,) = of_kind(before, "SEG")
+        moved = tmp_path / "moved"
+        moved.mkdir()
+        send(hospital, moved, [patient(file, "MOVED") for file in files])
+        # The corrected series' SEG, SR and picture; the withdrawal's SR and Key Object Selection.
+        found = await_objects(hospital, study, 8)
+        segmentations = {dataset.PatientID: dataset for dataset in of_kind(found, "SEG")}
+        assert set(segmentations) == {old.PatientID, "MOVED"}
+        assert segmentations["MOVED"].PixelData == old.PixelData
+        (rejected,) = of_kind(found, "KO")
+        named = {
+            item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+            for item in rejected.ContentSequence
+            if "ReferencedSOPSequence" in item
+        }
+        assert named == {dataset.SOPInstanceUID for dataset in before}
+        assert rejected.PatientID == old.PatientID
+        assert await_true(lambda: {work.state for work in rows(hospital, WORKS, study)} == {"finished"})
+
+
+def patient(file: bytes, name: str) -> bytes:
+    """The same image of somebody else."""
+    dataset = pydicom.dcmread(io.BytesIO(file))
+    dataset.PatientID = name
+    return written(dataset)
