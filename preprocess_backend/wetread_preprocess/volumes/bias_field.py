@@ -66,7 +66,7 @@ def log_field_samples(
     covered = sitk.GetImageFromArray((inside != 0).astype(np.uint8))
     covered.CopyInformation(image)
     tissue = sitk.OtsuThreshold(image, covered, 0, 1, _OTSU_BINS, True, 1)
-    held = (sitk.GetArrayFromImage(tissue) != 0) & (inside != 0) & (small > 0)
+    held = (sitk.GetArrayFromImage(tissue) != 0) & (small > 0)
     if held.sum() < _LEAST_SIDE**2:
         raise UnsupportedImage(f"{int(held.sum())} voxels of the shrunk volume are tissue: too few for a bias field")
     masked = sitk.GetImageFromArray(held.astype(np.uint8))
