@@ -263,6 +263,16 @@ def test_the_fhir_bundle_and_the_picture_tell_volumes_too(tmp_path):
     assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == case.reading.heatmap_source_uid
 
 
+def test_the_picture_shows_the_fullest_slice_with_each_segment_in_its_colour(tmp_path):
+    case = segmented(tmp_path, np.kron(blobs(), np.ones((1, 16, 16), np.uint8)))
+    picture = parsed(of_kind(built(case.order(wanted=frozenset({ObjectKind.CAPTURE})), case.files), ObjectKind.CAPTURE))
+    told = replace(case.reading, intended_modalities=("CT",))
+    plain = replace(case.order(wanted=frozenset({ObjectKind.CAPTURE})), reading=told)
+    bare = parsed(of_kind(built(plain, case.files), ObjectKind.CAPTURE))
+    spread = [float(np.ptp(one.pixel_array[40:180].astype(int), axis=2).mean()) for one in (picture, bare)]
+    assert spread[0] > 2 * spread[1], "coloured; grey where nothing may be told"
+
+
 class TestSourcesOfManyFiles:
     def test_all_but_the_first_are_like_it_and_have_their_own_uids(self, tmp_path):
         case = segmented(tmp_path)

@@ -26,7 +26,10 @@ def created() -> Iterator[str]:
     classes = {**SOP_CLASSES, ObjectKind.CAPTURE: SecondaryCaptureImageStorage}
     classes |= {ObjectKind.KEY_OBJECTS: KeyObjectSelectionDocumentStorage}
     content = dict.fromkeys(SOP_CLASSES, "TID 1500 Measurement Report")
-    content |= {ObjectKind.CAPTURE: "the film with heatmap, legend and release, JPEG Baseline, 8 bit YBR_FULL_422"}
+    content |= {
+        ObjectKind.CAPTURE: "the film with heatmap, legend and release, or a slice with its segments, JPEG Baseline, "
+        "8 bit YBR_FULL_422"
+    }
     content |= {ObjectKind.KEY_OBJECTS: "TID 2010, beside a withdrawal"}
     content |= {
         ObjectKind.SEGMENTATION: "the segments of a series on its own slices, BINARY, uncompressed, no empty frames"

@@ -17,6 +17,7 @@ from wetread_gateway.results.order import ObjectKind
 from wetread_gateway.results.picture import Heat, Words, draw
 from wetread_gateway.results.preview import preview
 from wetread_gateway.results.report import MODEL, SERIES_NUMBERS, as_it_is, source_dataset, stamp
+from wetread_gateway.results.tint import readable, tinted
 from wetread_gateway.results.uids import series_uid
 from wetread_gateway.state.tables import WorkKind
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from pydicom.sr.coding import Code
 
+    from wetread_gateway.reading.segmentation import StoredSegmentation
     from wetread_gateway.results.content import ContentFacts, FindingFacts
     from wetread_gateway.results.order import ReportOrder
     from wetread_gateway.results.source import Source
@@ -36,7 +38,10 @@ _PLACEHOLDER = np.zeros((8, 16, 3), np.uint8)
 
 def show(made: Dataset, order: ReportOrder, source: Source, facts: ContentFacts, film: Path | None) -> None:
     """Put the picture into a capture; one whose film cannot be decoded here shows the words alone."""
-    picture = draw(None if film is None else preview(film), words_of(order, facts), _heat(order, facts))
+    image = None if film is None else preview(film)
+    if image is not None and (segmentation := _told_segmentation(order, facts)) is not None:
+        image = tinted(image, segmentation, source.uid)
+    picture = draw(image, words_of(order, facts), _heat(order, facts))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=1)  # 4:2:2, as YBR_FULL_422 says
     _fill(made, order, source, picture, buffer.getvalue())
@@ -72,7 +77,21 @@ def words_of(order: ReportOrder, facts: ContentFacts) -> Words:
     release = f"release {reading.release} ({reading.arm} arm)"
     notes = (f"{reading.algorithm}, {release}, reading {order.number}, {at:%Y-%m-%d %H:%M %z}",)
     series = () if order.completeness == "single" else facts.comments[-facts.circumstances :][:2]
-    return Words(results, warnings, (*series, *notes))
+    return Words(results, warnings, (*series, *notes), _colours(order, facts))
+
+
+def _told_segmentation(order: ReportOrder, facts: ContentFacts) -> StoredSegmentation | None:
+    """Give the segmentation of a reading that may be told."""
+    told = any(finding.segment is not None and finding.segment.volume_ml is not None for finding in facts.findings)
+    return order.reading.segmentation if told else None
+
+
+def _colours(order: ReportOrder, facts: ContentFacts) -> tuple[tuple[int, int, int] | None, ...]:
+    segmentation = _told_segmentation(order, facts)
+    if segmentation is None:
+        return ()
+    numbers = [0 if finding.segment is None else finding.segment.number for finding in facts.findings]
+    return tuple(readable(segmentation.segments[number - 1].colour) if number else None for number in numbers)
 
 
 def _amount(finding: FindingFacts) -> str:
@@ -138,6 +157,8 @@ def _fill(made: Dataset, order: ReportOrder, source: Source, picture: Image.Imag
     made.LossyImageCompressionRatio = f"{picture.height * picture.width * 3 / len(jpeg):.1f}"
     reading = order.reading
     shown = "result with the film" if reading.heatmap is None else "heatmap and result over the film"
+    if reading.segmentation is not None:
+        shown = "result with the fullest slice and its segments"
     made.DerivationDescription = (
         f"{reading.pipeline}, release {reading.release} ({reading.arm} arm): {shown}. Preliminary, not for diagnosis"
     )

@@ -28,11 +28,15 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a picture says. `results`: a line a finding; `warnings`: why nothing is told; `notes`: the small print."""
+    """What a picture says. `results`: a line a finding; `warnings`: why nothing is told; `notes`: the small print.
+
+    `colours`: of the results, white where there is none.
+    """
 
     results: tuple[str, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    colours: tuple[Colour | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class Heat:
 
 def draw(film: Image.Image | None, words: Words, heat: Heat | None) -> Image.Image:
     """Draw a picture, RGB; without `film`, the words alone. `heat` lies over the film and gets a legend."""
-    lines = [(line, _LARGE, _WHITE) for line in words.results]
+    colours = words.colours or (None,) * len(words.results)
+    lines = [(line, _LARGE, colour or _WHITE) for line, colour in zip(words.results, colours, strict=True)]
     lines += [(part, _MEDIUM, _WARNING) for line in words.warnings for part in _wrapped(line, _MEDIUM)]
     notes = words.notes if film is not None else ("The image cannot be shown here.", *words.notes)
     lines += [(part, _SMALL, _GRAY) for line in notes for part in _wrapped(line, _SMALL)]
