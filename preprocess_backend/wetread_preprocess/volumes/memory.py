@@ -115,7 +115,43 @@ def _make_turn() -> Any:
     return turn_at
 
 
+def _blend_eight(first: int, second: int, weight: float, target: int) -> None:
+    """Write the eight float32 numbers that lie between eight and eight others."""
+    raise NotImplementedError
+
+
+def _add_eight(base: int, source: int, weight: float, target: int) -> None:
+    """Write eight float32 numbers plus eight others times `weight`."""
+    raise NotImplementedError
+
+
+def _make_eight(blend: bool) -> Any:
+    from llvmlite import ir  # noqa: PLC0415
+    from numba import types  # noqa: PLC0415
+    from numba.extending import intrinsic  # noqa: PLC0415
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        eight, contract = ir.VectorType(ir.FloatType(), 8), ("contract",)  # fused, as in the kernels
+        first, second, target = (builder.inttoptr(arguments[n], eight.as_pointer()) for n in (0, 1, 3))
+        one, other = builder.load(first, align=4), builder.load(second, align=4)
+        weight = builder.insert_element(ir.Constant(eight, ir.Undefined), arguments[2], ir.Constant(ir.IntType(32), 0))
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
+        weight = builder.shuffle_vector(weight, weight, everywhere)
+        more = builder.fsub(other, one, flags=contract) if blend else other
+        more = builder.fmul(more, weight, flags=contract)
+        builder.store(builder.fadd(one, more, flags=contract), target, align=4)
+        return ir.Constant(ir.IntType(8).as_pointer(), None)
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def eight_at(_typing: Any, first: Any, second: Any, weight: Any, target: Any) -> Any:
+        return types.void(types.int64, types.int64, types.float32, types.int64), generate
+
+    return eight_at
+
+
 read = Primitive(_read, _make_read)
 read_whole = Primitive(_read_whole, _make_read_whole)
 write = Primitive(_write, _make_write)
 turn = Primitive(_turn, _make_turn)
+blend_eight = Primitive(_blend_eight, lambda: _make_eight(True))
+add_eight = Primitive(_add_eight, lambda: _make_eight(False))

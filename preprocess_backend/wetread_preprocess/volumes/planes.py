@@ -12,18 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from wetread_preprocess.volumes.compiled import kernel
-from wetread_preprocess.volumes.memory import Sample, read, read_whole, turn, write
+from wetread_preprocess.volumes.memory import Sample, add_eight, blend_eight, read, read_whole, turn, write
 
 Four: TypeAlias = tuple[float, float, float, float]
-Source: TypeAlias = tuple[int, npt.NDArray[np.int64], int, npt.NDArray[np.float32], Four]
+Source: TypeAlias = tuple[int, npt.NDArray[np.int64], int, npt.NDArray[np.float32], Four, int]
 """Place of the pixels' type in `KINDS`, address of each slice, bytes from row to row, [slices, 2] slope and intercept,
-and the rule of real values: floor, lowest and highest stored padding, real value of padding."""
+the rule of real values (floor, lowest and highest stored padding, real value of padding), and columns."""
 Table: TypeAlias = tuple[int, int, int, int, int]
 """Taps: addresses of starts int32 [tables, n] and weights float32 [tables, n, taps]; tables, n, taps. One table for
 all slices, or one each."""
 Span: TypeAlias = tuple[int, int]
+Plane: TypeAlias = tuple[int, int, bool]
+"""Address, numbers from row to row, or of a turned plane from column to column, and whether it is that."""
 Scratch: TypeAlias = tuple[int, int]
-"""Addresses of room for one line, or `LEVELS` lines of `BLOCK` numbers, and for planes."""
+"""Addresses of room for lines, and for planes."""
 Target: TypeAlias = tuple[int, int, int, Four]
 """Address of the tile in the volume, numbers from step to step of its two outer axes, and what is done to each value
 last: clip to low..high, times scale, plus offset."""
@@ -66,7 +68,7 @@ def make_line(
     source: Source, each: int, start: int, weights: tuple[int, int], span: Span, like: Sample, line: int
 ) -> None:
     """Write to `line` the columns `span` of one new row between rows of slice `each`."""
-    _, slices, pitch, real, rule = source
+    _, slices, pitch, real, rule, _ = source
     slope, intercept = real[each, 0], real[each, 1]
     address, taps = weights
     first = slices[each] + start * pitch
@@ -120,19 +122,77 @@ def pick(line: int, starts: int, weights: int, count: int, taps: int, target: in
 
 
 @kernel()
-def in_plane(
-    source: Source, each: int, down: Table, across: Table, rows: Span, line: int, plane: int, step: int
-) -> None:
-    """Make new rows rows[0] to before rows[1] of slice `each`, `step` numbers from one to the next."""
-    count, taps = across[3], across[4]
+def turn_block(block: int, pitch: int, levels: int, columns: int, target: int, step: int) -> None:
+    """Write [levels, columns] of a block of lines of `pitch` as columns, each `step` numbers from the one before."""
+    for column in range(0, columns, 8):
+        for level in range(0, levels, 8):
+            place = target + 4 * (column * step + level)
+            if column + 8 <= columns and level + 8 <= levels:
+                turn(block + 4 * (level * pitch + column), pitch, place, step)
+                continue
+            for n in range(min(8, columns - column)):
+                for m in range(min(8, levels - level)):
+                    write(place, n * step + m, read(block, (level + m) * pitch + column + n, _SINGLE))
+
+
+@kernel()
+def eight_rows(source: Source, each: int, down: Table, across: Table, row: int, line: int, target: Plane) -> None:
+    """Make new rows row to row + 7 of slice `each`: turned, so that one tap serves all eight at once.
+
+    `line`: room for 16 rows of a slice and 9 new ones, their lengths rounded up to eight.
+    """
+    plane, step, turned = target
+    count, taps, pitch = across[3], across[4], (source[5] + 7) // 8 * 8
     table = min(each, across[2] - 1)
     starts, weights = across[0] + 4 * table * count, across[1] + 4 * table * count * taps
     first, last = read_whole(starts, 0), read_whole(starts, count - 1)
     span = (min(first, last), max(first, last) + taps)
+    for n in range(8):
+        start, row_weights = start_and_weights(down, each, row + n)
+        line_of_kind(source, each, start, (row_weights, down[4]), span, line + 4 * n * pitch)
+    columns = line + 4 * 8 * pitch
+    for column in range(span[0] // 8 * 8, span[1], 8):
+        turn(line + 4 * column, pitch, columns + 4 * 8 * column, 8)
+    nothing = columns + 4 * 8 * pitch
+    for n in range(8):
+        write(nothing, n, 0.0)
+    made, apart = (plane, step) if turned else (nothing + 4 * 8, 8)
+    for new in range(count):
+        place, result = columns + 4 * 8 * read_whole(starts, new), made + 4 * new * apart
+        if taps == 2:
+            blend_eight(place, place + 4 * 8, read(weights, 2 * new + 1, _SINGLE), result)
+        else:
+            add_eight(nothing, place, read(weights, taps * new, _SINGLE), result)
+            for tap in range(1, taps):
+                add_eight(result, place + 4 * 8 * tap, read(weights, taps * new + tap, _SINGLE), result)
+    if not turned:
+        turn_block(made, 8, count, 8, plane, step)
+
+
+@kernel()
+def in_plane(
+    source: Source, each: int, down: Table, across: Table, rows: Span, scratch: Scratch, target: Plane
+) -> None:
+    """Make new rows rows[0] to before rows[1] of slice `each`; scratch: a line, and a plane of its own."""
+    count, taps = across[3], across[4]
+    plane, step, turned = target
+    if rows[1] - rows[0] >= 8:
+        for top in range(rows[0], rows[1], 8):
+            row = min(top, rows[1] - 8)
+            place = plane + 4 * (row - rows[0]) * (1 if turned else step)
+            eight_rows(source, each, down, across, row, scratch[0], (place, step, turned))
+        return
+    table = min(each, across[2] - 1)
+    starts, weights = across[0] + 4 * table * count, across[1] + 4 * table * count * taps
+    first, last = read_whole(starts, 0), read_whole(starts, count - 1)
+    span = (min(first, last), max(first, last) + taps)
+    made, apart = (scratch[1], count) if turned else (plane, step)
     for row in range(rows[0], rows[1]):
         start, row_weights = start_and_weights(down, each, row)
-        line_of_kind(source, each, start, (row_weights, down[4]), span, line)
-        pick(line, starts, weights, count, taps, plane + 4 * (row - rows[0]) * step)
+        line_of_kind(source, each, start, (row_weights, down[4]), span, scratch[0])
+        pick(scratch[0], starts, weights, count, taps, made + 4 * (row - rows[0]) * apart)
+    if turned:
+        turn_block(made, count, rows[1] - rows[0], count, plane, step)
 
 
 @kernel()
@@ -165,22 +225,8 @@ def along_normal(
         write(target, n, finished(read(target, n, _SINGLE), finish))
 
 
-@kernel()
-def turn_block(block: int, pitch: int, levels: int, columns: int, target: int, step: int) -> None:
-    """Write [levels, columns] of a block of lines of `pitch` as columns, each `step` numbers from the one before."""
-    for column in range(0, columns, 8):
-        for level in range(0, levels, 8):
-            place = target + 4 * (column * step + level)
-            if column + 8 <= columns and level + 8 <= levels:
-                turn(block + 4 * (level * pitch + column), pitch, place, step)
-                continue
-            for n in range(min(8, columns - column)):
-                for m in range(min(8, levels - level)):
-                    write(place, n * step + m, read(block, (level + m) * pitch + column + n, _SINGLE))
-
-
 _SIGNATURE = (
-    "void(Tuple((int64, int64[::1], int64, float32[:, ::1], UniTuple(float32, 4))), UniTuple(int64, 5), "
+    "void(Tuple((int64, int64[::1], int64, float32[:, ::1], UniTuple(float32, 4), int64)), UniTuple(int64, 5), "
     "UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 2), {}UniTuple(int64, 2), "
     "Tuple((int64, int64, int64, UniTuple(float32, 4))))"
 )
@@ -196,7 +242,7 @@ def tile_of_planes(
     The starts of `normal` do not fall. Scratch: one plane more than it has taps. Steps of `target`: from plane to
     plane, and along the axis in the plane that is not the last.
     """
-    line, fresh = scratch
+    _, fresh = scratch
     out, plane_step, step, finish = target
     height, width, ring = rows[1] - rows[0], across[3], normal[4]
     size, planes = height * width, fresh + 4 * height * width
@@ -207,9 +253,7 @@ def tile_of_planes(
         ready = max(ready, start)
         while ready < start + ring:  # each slice once, where one is used at all
             plane = planes + 4 * (ready % ring) * size
-            in_plane(source, ready, down, across, rows, line, fresh if turned else plane, width)
-            if turned:
-                turn_block(fresh, width, height, width, plane, height)
+            in_plane(source, ready, down, across, rows, scratch, (plane, height if turned else width, turned))
             ready += 1
         slot, place = start % ring, out + 4 * new * plane_step
         for n in range(lines):
@@ -223,13 +267,14 @@ def tile_of_columns(
 ) -> None:
     """Fill a tile of a volume whose last axis is the normal.
 
-    Scratch: as many planes as there are slices, row by row. Steps of `target`: along the rows and along the columns.
+    Scratch: `LEVELS` lines of `BLOCK`; as many planes as there are slices, row by row. Steps of `target`: along the
+    rows and along the columns.
     """
     line, planes = scratch
     out, row_step, step, finish = target
     height, width, slices = rows[1] - rows[0], across[3], source[1].shape[0]
     for each in range(slices):
-        in_plane(source, each, down, across, rows, line, planes + 4 * each * width, slices * width)
+        in_plane(source, each, down, across, rows, scratch, (planes + 4 * each * width, slices * width, False))
     for row in range(height):
         for left in range(0, width, BLOCK):
             columns = min(BLOCK, width - left)

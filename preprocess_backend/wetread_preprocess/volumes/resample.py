@@ -154,12 +154,12 @@ class _Work:
         addresses = np.array([each.ctypes.data for each in self.slices], np.int64)
         real = np.array([(one.slope, one.intercept) for one in self.stack.slices], np.float32)
         kind, pitch = KINDS.index(self.slices[0].dtype.name), self.slices[0].strides[0]
-        source = (kind, addresses, pitch, real, _rule(self.stack))
+        source = (kind, addresses, pitch, real, _rule(self.stack), self.stack.shape[2])
         down, across, normal = self.down.table, self.across.table, self.normal.table
         finish = (float(self.finish.low), float(self.finish.high), float(self.finish.scale), float(self.finish.offset))
         steps = [step // 4 for step in self.view.strides]
         kept = len(self.slices) if self.last == 0 else normal[4] + 1
-        line = np.empty(max(self.stack.shape[2], BLOCK * LEVELS), np.float32)
+        line = np.empty(max(16 * (self.stack.shape[2] + 8) + 9 * (self.view.shape[2] + 8), BLOCK * LEVELS), np.float32)
         planes = np.empty(kept * (rows[1] - rows[0]) * self.view.shape[2], np.float32)
         scratch = (line.ctypes.data, planes.ctypes.data)
         start = self.view[:, rows[0] :].ctypes.data
