@@ -37,7 +37,7 @@ def _profiles() -> Iterator[str]:
 def _transactions() -> Iterator[str]:
     rows = [
         ("Evidence Documents Stored [RAD-43]", "Comprehensive 3D SR, TID 1500; simpler SR classes where so configured"),
-        ("Creator Images Stored [RAD-18]", "Secondary Capture with the heatmap"),
+        ("Creator Images Stored [RAD-18]", "Secondary Capture with the heatmap; Segmentation of a CT or MR series"),
         ("Key Image Note Stored [RAD-29]", "only beside a withdrawal"),
         ("Storage Commitment [RAD-10]", "asked for every object, where the destination is so configured"),
     ]
@@ -47,11 +47,15 @@ def _transactions() -> Iterator[str]:
 def _results() -> Iterator[str]:
     rows = [
         ("qualitative findings", f"coded, {code(codes.PRESENT)}, {code(codes.ABSENT)} or {code(codes.UNDETERMINED)}"),
-        ("measurements", f"{code(codes.PROBABILITY)} of each finding"),
-        ("locations, regions, tracking over time, parametric maps, segmentations", "not made"),
+        ("measurements", f"{code(codes.PROBABILITY)} of each finding; {code(codes.VOLUME)} of each segment"),
+        ("segmentations", "Segmentation (SEG), each segment referred to by its measurement group, TID 1411"),
+        ("locations, regions, tracking over time, parametric maps", "not made"),
         ("device observer, algorithm identification (TID 4019)", "in every report, with the release"),
         ("tracking identifiers", "in every measurement group"),
-        ("references to the images read", "image library, evidence, and source image of each finding"),
+        (
+            "references to the images read",
+            "image library, evidence, and source image of each finding, or source series of each segment",
+        ),
         ("results of nothing found", f"coded {code(codes.ABSENT)}, never by silence"),
         ("images refused", "a report that says so, with the reason"),
     ]
