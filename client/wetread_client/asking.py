@@ -85,6 +85,7 @@ class Asking:
         lengths = payload.lengths if isinstance(payload, SeriesPayload) else ()
         for _ in range(_TURNS):
             offered = self._offered(wishes, deadline) if known is None else known.offered
+            self._must_have(wishes, offered)
             outputs = wishes.always + wishes.of(offered) + ("CARD",) * (known is None)
             request = InferRequest(self._pipeline, payload, outputs, wishes.parameters, lengths)
             try:
@@ -101,6 +102,12 @@ class Asking:
                 return answer, known.card
         raise Unavailable(Status.ABORTED.value, f"{self._pipeline} changed its release under {_TURNS} requests")
 
+    def _must_have(self, wishes: Wishes, offered: frozenset[str]) -> None:
+        """Refuse a pipeline of another kind: asked again and again it would look like one that changes its releases."""
+        if missing := [name for name in wishes.always if name not in offered]:
+            message = f"{self._pipeline} gives no {' and no '.join(missing)}: it reads no films (takes_series tells)"
+            raise ServerError(Status.INVALID_ARGUMENT.value, message)
+
     def _offered(self, wishes: Wishes, deadline: float, release: int | None = None) -> frozenset[str]:
         """Ask which outputs there are; of films, where the server will not say, take it that there are all."""
         try:
@@ -108,7 +115,7 @@ class Asking:
         except ServerError:
             if "PROBABILITY" not in wishes.always:  # nothing to go by: what a series' pipeline has depends on its task
                 raise
-            return frozenset(_FILM_OPTIONAL)
+            return frozenset((*wishes.always, *_FILM_OPTIONAL))
 
     def _learn(self, answer: InferAnswer, offered: frozenset[str], wishes: Wishes, deadline: float) -> None:
         """Keep the card that came with an answer, and which outputs its release has."""
