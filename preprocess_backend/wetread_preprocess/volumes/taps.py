@@ -28,6 +28,8 @@ _HELD = 0.99
 _MOST_GAUSSIAN = 32
 _UNEVEN = 0.01
 """Share of the median distance that slices' distances may differ by and still count as equal."""
+_COARSER = 1.001
+"""Times the old spacing: below this a Gaussian would change nothing that shows, and cost its taps."""
 
 Sources = npt.NDArray[np.int64]
 
@@ -63,7 +65,7 @@ def taps_at(
     even = count < 2 or bool(np.abs(distances - spacing).max() <= _UNEVEN * spacing)
     places = np.interp(places_mm, samples_mm, np.arange(count))
     sources, weights = (_bspline if interpolation == "bspline" and even and count > 1 else _linear)(places, count)
-    if anti_alias and new_spacing_mm > spacing * (1 + _UNEVEN):
+    if anti_alias and new_spacing_mm > spacing * _COARSER:
         variance = (new_spacing_mm**2 - spacing**2) / (8 * log(2))
         if even:
             near, share = _discrete_gaussian(count, variance / spacing**2)
