@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from wetread_client.choosing import RULES
 from wetread_client.cli import FAILED
 from wetread_client.client import Client
 
@@ -105,4 +106,14 @@ def _server(url: str, pipeline: str, ca: Path | None) -> list[Check]:
         ready = client.is_ready()
         releases = ", ".join(map(str, client.releases())) if ready else ""
         detail = f"ready, release {releases}" if ready else "not served; see the server's log"
-        return [*checks, Check(f"pipeline {pipeline}", ready, detail)]
+        checks.append(Check(f"pipeline {pipeline}", ready, detail))
+    others = [rule.pipeline for rule in RULES if rule.pipeline != pipeline]
+    return checks + [_other_pipeline(url, other, ca) for other in others]
+
+
+def _other_pipeline(url: str, pipeline: str, ca: Path | None) -> Check:
+    """Look for a pipeline that was not asked for: where it is not served, nothing is broken."""
+    with Client(url, pipeline, ca=ca) as client:
+        ready = client.is_ready()
+    detail = "ready" if ready else "not served; its model may not be there yet: `wetread release publish` puts one"
+    return Check(f"pipeline {pipeline}", ready or None, detail)
