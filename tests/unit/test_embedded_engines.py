@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 CHECKOUT = Path(__file__).parents[2]
 sys.path.append(str(CHECKOUT / "embedded" / "backends" / "onnxruntime"))  # Triton puts it on the path, here we do
 
+from wetread_models.volume_networks import level_segmenter  # noqa: E402
 from wetread_onnx import EngineError, InvalidInput, ModelSpec, execute, load_engine, load_gently, warm_up  # noqa: E402
 from wetread_onnx.compiled import KEPT, compiled_folder  # noqa: E402
 from wetread_onnx.gentle import LOWEST, MARKS  # noqa: E402
@@ -107,6 +108,32 @@ def test_any_data_type_and_shape(tmp_path, name, data_type, element, shape):
     [answer] = execute(engine, spec, [{"X": x}], [["Y"]])
     assert answer["Y"].dtype == x.dtype
     np.testing.assert_array_equal(answer["Y"], ~x if data_type == "TYPE_BOOL" else x)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_volumes_with_a_mask_share_a_run_where_they_are_of_one_size(tmp_path, name):
+    """As a pipeline of series sends them: five dimensions, all but the channel open, the mask in bytes."""
+    path = tmp_path / "model.onnx"
+    onnx.save(level_segmenter(mask=True), path)
+    inputs = [("VOLUME", "TYPE_FP32", [1, -1, -1, -1]), ("MASK", "TYPE_UINT8", [1, -1, -1, -1])]
+    spec = spec_of(inputs, [("LOGITS", "TYPE_FP32", [3, -1, -1, -1])], 4, engine=name)
+    engine, runs = load_engine(path, spec), []
+    run = engine.run
+    engine.run = lambda tensors, outputs: runs.append(len(tensors["VOLUME"])) or run(tensors, outputs)
+    random = np.random.default_rng(0)
+    requests = []
+    for sides in ((16, 32, 16), (16, 32, 16), (32, 16, 16), (16, 32, 16)):
+        mask = (random.random((1, 1, *sides)) > 0.3).astype(np.uint8)
+        requests.append({"VOLUME": random.random(mask.shape, np.float32), "MASK": mask})
+    together = execute(engine, spec, requests, [["LOGITS"]] * 4)
+    assert sorted(runs) == [1, 3]
+    for request, answer in zip(requests, together, strict=True):
+        [alone] = execute(engine, spec, [request], [["LOGITS"]])
+        np.testing.assert_allclose(answer["LOGITS"], alone["LOGITS"], atol=1e-6)
+        assert answer["LOGITS"].shape[2:] == request["VOLUME"].shape[2:]
+    unmasked = {**requests[0], "MASK": np.ones_like(requests[0]["MASK"])}
+    [other] = execute(engine, spec, [unmasked], [["LOGITS"]])
+    assert np.abs(other["LOGITS"] - together[0]["LOGITS"]).max() > 0.1
 
 
 def test_strings_go_to_onnxruntime(tmp_path):

@@ -95,6 +95,12 @@ class TestNew:
         assert "wetread release publish" in result.stderr
         assert "gate " not in result.stderr.replace("no gate", "")
 
+    def test_the_gate_judges_no_series_and_says_what_to_do(self, tmp_path):
+        made(tmp_path, level_segmenter(), "brain_mr")
+        result = CliRunner().invoke(app, ["gate", str(tmp_path / "draft"), "--state-dir", str(tmp_path / "state")])
+        assert result.exit_code == 1
+        assert "publish it with --force" in " ".join(result.stderr.split())
+
     @pytest.mark.parametrize(
         ("model", "words", "reason"),
         [

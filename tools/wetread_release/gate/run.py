@@ -35,6 +35,7 @@ from wetread_release.gate.server import asking, serving
 from wetread_release.gate.verdict import failures, figures
 from wetread_release.golden import ask, golden_films
 from wetread_release.manifest import GateSummary
+from wetread_release.volume_pipeline import is_for_series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,6 +108,7 @@ def run_gate(run: GateRun, site: Site, progress: Progress) -> Outcome:
         Absent: the reference, the films or the film model are not there.
         GateFailed: it was judged over more or better films already.
     """
+    _check_reads_films(run.draft)
     films = run.films if run.films is not None else synthetic_films(run.root)
     check_patients(run.draft, films)
     with tempfile.TemporaryDirectory(prefix="wetread-gate-") as folder:
@@ -126,6 +128,15 @@ def run_gate(run: GateRun, site: Site, progress: Progress) -> Outcome:
     own_report.unlink(missing_ok=True)  # of an earlier run, where this one's goes elsewhere
     write_report(run.report or own_report, outcome, pictures)
     return outcome
+
+
+def _check_reads_films(folder: Path) -> None:
+    """Refuse a pipeline of series: there are no films to judge it by."""
+    if is_for_series(Draft.load(folder).wiring):
+        raise BadDraft(
+            f"{folder} is a pipeline of series, and the gate judges films: judge it on series of your own, and publish "
+            "it with --force and what you found"
+        )
 
 
 def find_sides(run: GateRun, site: Site, scratch: Path) -> tuple[Side, ...]:
