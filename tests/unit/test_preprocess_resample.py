@@ -85,11 +85,11 @@ def test_every_way_equals_simpleitk_away_from_the_border(orientation, anti_alias
     assert difference[2:-2, 2:-2, 2:-2].max() < 120 * 1e-4
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(12))  # 5: one new plane out of many
 def test_any_size_equals_simpleitk(seed):
     random = np.random.default_rng(seed)
     shape = tuple(random.integers(2, (12, 40, 40)).tolist())
-    spacing = tuple(random.uniform(0.3, 2.5, 3).tolist())
+    spacing = tuple(random.uniform(0.3, 4.0, 3).tolist())
     step = Resample(spacing, anti_alias=bool(seed % 2))
     stack = stack_of(noise(shape=shape), spacing_mm=tuple(random.uniform(0.4, 2.0, 3).tolist()))
     grid = target_grid(stack, spacing, ORIENTATIONS[seed % len(ORIENTATIONS)])

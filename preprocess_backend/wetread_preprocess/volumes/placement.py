@@ -47,6 +47,8 @@ class Placement:
     """The grid's axis along the normal, down the columns, along the rows."""
     places_mm: tuple[Vector, Vector, Vector]
     """Of the voxels along each of these, from the first slice's first pixel's centre."""
+    spacing_mm: tuple[float, float, float]
+    """Between them; of a single one, too."""
     held: tuple[_Held, _Held, _Held]
     """Which lie between the outer edges of the outermost voxels: [s] of the new planes, [s, r] of their rows, [s, c] of
     their columns; between two slices, of a slice that lies between them."""
@@ -71,7 +73,9 @@ def place(stack: Stack, grid: Grid) -> Placement:
     (low, high), _, _ = _extents(stack, grid.spacing_mm)
     held = (normal >= low - _SLACK_MM) & (normal <= high + _SLACK_MM)
     rows, columns = (_held(stack, normal, places, axis) for axis, places in enumerate((down, across)))
-    return Placement((first, second, third), (normal, down, across), (held, rows, columns))
+    spacing = grid.spacing_mm
+    between = (spacing[first], spacing[second], spacing[third])
+    return Placement((first, second, third), (normal, down, across), between, (held, rows, columns))
 
 
 def inside(stack: Stack, grid: Grid) -> npt.NDArray[np.uint8] | None:

@@ -76,8 +76,10 @@ def _fill_from(stack: Stack, placement: Placement, step: Resample, view: Floats,
         if placement.axes[axis] != 2 and len(values) > 1 and values[1] < values[0]:
             view, places[axis] = np.flip(view, axis), values[::-1]  # new planes follow each other as the slices do
     slices = _pixels(stack)
-    normal = taps_at(places[0], stack.distances_mm, _step(places[0]), step.interpolation, step.anti_alias)
-    down, across = (_in_plane_taps(stack, places[1 + axis], axis, step) for axis in range(2))
+    normal = taps_at(places[0], stack.distances_mm, placement.spacing_mm[0], step.interpolation, step.anti_alias)
+    down, across = (
+        _in_plane_taps(stack, places[1 + axis], placement.spacing_mm[1 + axis], axis, step) for axis in range(2)
+    )
     work = _Work(stack, slices, normal, down, across, finish, view, placement.axes.index(2))
     ranges = work.ranges()
     if threads == 1 or len(ranges) == 1:
@@ -97,18 +99,12 @@ def _pixels(stack: Stack) -> list[npt.NDArray[np.generic]]:
     return slices
 
 
-def _step(places_mm: Vector) -> float:
-    return float(abs(places_mm[1] - places_mm[0])) if len(places_mm) > 1 else 0.0
-
-
-def _in_plane_taps(stack: Stack, places_mm: Vector, axis: int, step: Resample) -> Taps:
+def _in_plane_taps(stack: Stack, places_mm: Vector, spacing_mm: float, axis: int, step: Resample) -> Taps:
     """Give one table for all slices, or one each where they are shifted against each other."""
     shifts = stack.shifts_mm[:, axis]
     shifts = shifts[:1] if np.ptp(shifts) < _SAME_MM else shifts
     samples = np.arange(stack.shape[1 + axis]) * stack.pixel_spacing_mm[axis]
-    tables = [
-        taps_at(places_mm - shift, samples, _step(places_mm), step.interpolation, step.anti_alias) for shift in shifts
-    ]
+    tables = [taps_at(places_mm - shift, samples, spacing_mm, step.interpolation, step.anti_alias) for shift in shifts]
     taps = max(each.weights.shape[1] for each in tables)
     tables = [each.widened(taps, len(samples)) for each in tables]
     return Taps(np.stack([each.start for each in tables]), np.stack([each.weights for each in tables]))
