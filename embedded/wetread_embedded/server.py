@@ -170,8 +170,7 @@ class EmbeddedTriton:
                 return
 
     def _launch(self, runtime: Runtime, store: Store) -> None:
-        environment = runtime.environment() | {"WETREAD_MODEL_CACHE": str(store.cache)}
-        environment.setdefault("NUMBA_CACHE_DIR", str(self.config.state_dir / "kernels"))  # compiled once a machine
+        environment = server_environment(self.config, runtime, store)
         command = command_line(self.config, runtime, store, self.ports)
         config = self.config
         self._process = ServerProcess(command, environment, config.log_path, config.on_log, inherit=[store.lock_fd])
@@ -206,6 +205,15 @@ class EmbeddedTriton:
         reasons = "\n".join(process.failures())
         msg = f"the server ended with {process.exit_code} while starting\n{reasons}\nthe log: {self.config.log_path}"
         raise StartFailed(msg)
+
+
+def server_environment(config: ServerConfig, runtime: Runtime, store: Store) -> dict[str, str]:
+    """Return the environment of the server and its models: what `runtime` needs, and where they keep what they compile.
+
+    Kernels of volume pipelines outlive the store: they are compiled once a machine, unless NUMBA_CACHE_DIR says where.
+    """
+    kept = {"WETREAD_MODEL_CACHE": str(store.cache)}
+    return {"NUMBA_CACHE_DIR": str(config.state_dir / "kernels")} | runtime.environment() | kept
 
 
 def command_line(config: ServerConfig, runtime: Runtime, store: Store, ports: tuple[int, int, int]) -> list[str]:

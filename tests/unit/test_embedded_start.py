@@ -16,7 +16,7 @@ from wetread_embedded.config import find_checkout
 from wetread_embedded.errors import StoreInUse
 from wetread_embedded.requirements import Host, problems
 from wetread_embedded.runtime import Runtime
-from wetread_embedded.server import command_line
+from wetread_embedded.server import command_line, server_environment
 from wetread_embedded.shared_memory import SHM, new_prefix, remove
 from wetread_embedded.store import Store, find_backends
 
@@ -225,3 +225,16 @@ def test_the_checkout_is_found_from_a_folder_inside_and_from_anywhere():
 
 def test_the_default_store_is_a_build_folder_of_the_checkout():
     assert ServerConfig(root=CHECKOUT).store_dir == CHECKOUT / "build" / "state" / "served"
+
+
+@pytest.mark.parametrize("said", ["", "/elsewhere"])
+def test_kernels_are_kept_in_the_state_folder_unless_the_environment_says_where(tmp_path, monkeypatch, said):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    if said:
+        monkeypatch.setenv("NUMBA_CACHE_DIR", said)
+    config = ServerConfig(root=CHECKOUT, store=tmp_path / "store", state=tmp_path / "state")
+    store = Store.open(config.store_dir)
+    environment = server_environment(config, Runtime.find(), store)
+    store.close()
+    assert environment["NUMBA_CACHE_DIR"] == (said or str(tmp_path / "state" / "kernels"))
+    assert environment["WETREAD_MODEL_CACHE"] == str(tmp_path / "store" / "cache")
