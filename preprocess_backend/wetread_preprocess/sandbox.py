@@ -129,8 +129,8 @@ class _Child:
             return shrunk_at(view, job.size).copy()
 
     def close(self) -> None:
+        _end(self._process)  # before its socket: it would print the reset as an error
         self._connection.close()
-        _end(self._process)
         self._memory.close()
         os.close(self._fd)
 
