@@ -15,6 +15,7 @@ import tritonclient.utils
 from films import film, to_bytes
 from tiny_repository import wait_for
 from wetread_embedded import EmbeddedTriton, ServerConfig
+from wetread_embedded.slots import empty_slots
 
 pytestmark = pytest.mark.triton
 
@@ -82,7 +83,9 @@ def test_wetread_serve_prints_where_it_listens_and_stops_in_order(tmp_path, sign
     assert lines[2] == "ready: chest_xray\n"
     process.send_signal(signal_number)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (0, "stopped\n", "")
+    assert (process.returncode, out) == (0, "stopped\n")
+    told = [line.partition(" WARNING ")[2] for line in err.splitlines()]
+    assert told == [str(slot) for slot in empty_slots(CHECKOUT)], "a line for each slot, and no other word"
 
 
 def test_wetread_serve_warns_loudly_on_other_hosts_and_names_a_store_in_use(server):
