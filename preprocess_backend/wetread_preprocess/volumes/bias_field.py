@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from wetread_preprocess.errors import UnsupportedImage
 from wetread_preprocess.volumes.bias_spline import divide_by_field, samples_for
-from wetread_preprocess.volumes.foreground import Mask, Values, span
+from wetread_preprocess.volumes.foreground import span
+from wetread_preprocess.volumes.intensity_kernels import Mask, Values
 from wetread_preprocess.volumes.steps import BiasField
 
 _LEAST_SIDE = 8

@@ -1,4 +1,4 @@
-"""What of a volume is tissue: histograms, percentiles and Otsu's threshold, a plane at a time."""
+"""What of a volume is tissue: histograms, percentiles and Otsu's threshold."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wetread_preprocess.errors import UnsupportedImage
+from wetread_preprocess.volumes.intensity_kernels import Mask, Values, count_values, extremes
 
-Values = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 
 BINS = 4096
@@ -44,11 +43,7 @@ def span(values: Values, mask: Mask) -> tuple[float, float]:
     Raises:
         UnsupportedImage: nothing lies inside the mask, all values are one, or one is no number.
     """
-    low, high = np.inf, -np.inf
-    for plane, inside in zip(values, mask, strict=True):
-        held = plane[inside != 0]
-        if held.size:
-            low, high = float(np.minimum(low, held.min())), float(np.maximum(high, held.max()))  # these keep a NaN
+    low, high = extremes(values, mask)
     if (low, high) == (np.inf, -np.inf):
         raise UnsupportedImage("no voxel of the volume lies inside a slice: there is nothing to take intensities from")
     if not np.isfinite(low) or not np.isfinite(high):
@@ -61,10 +56,7 @@ def span(values: Values, mask: Mask) -> tuple[float, float]:
 def histogram(values: Values, mask: Mask, low: float, high: float, bins: int = BINS) -> Histogram:
     """Count the voxels inside `mask` between `low` and `high`; those beyond count in the outermost bins."""
     counts = np.zeros(bins, np.int64)
-    scale = np.float32(bins / (high - low))
-    for plane, inside in zip(values, mask, strict=True):
-        at = (plane[inside != 0] - np.float32(low)) * scale
-        counts += np.bincount(np.clip(at, 0, bins - 1, out=at).astype(np.int32), minlength=bins)
+    count_values(values, mask, low, bins / (high - low), counts)
     return Histogram(counts, low, high)
 
 

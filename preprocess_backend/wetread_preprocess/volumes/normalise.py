@@ -4,15 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wetread_preprocess.errors import UnsupportedImage
-from wetread_preprocess.volumes.foreground import (
-    Histogram,
-    Mask,
-    Values,
-    foreground_threshold,
-    histogram,
-    percentiles,
-    span,
-)
+from wetread_preprocess.volumes.foreground import Histogram, foreground_threshold, histogram, percentiles, span
+from wetread_preprocess.volumes.intensity_kernels import Mask, Values, count_even, moments_above, scale_and_clip
 from wetread_preprocess.volumes.steps import Normalise
 
 _PEAK_BINS = 512
@@ -40,10 +33,7 @@ def normalise(values: Values, step: Normalise, *, mask: Mask) -> None:
             _scale(values, 0.0, white_matter_peak(values, mask))
         case "range":
             low, high = _range(values, mask, step.percentiles)
-            for plane in values:
-                np.subtract(plane, np.float32(low), out=plane)
-                np.multiply(plane, np.float32(1.0 / (high - low)), out=plane)
-                np.clip(plane, 0.0, 1.0, out=plane)
+            scale_and_clip(values, low, 1.0 / (high - low), 0.0, 1.0)
 
 
 def white_matter_peak(values: Values, mask: Mask) -> float:
@@ -74,15 +64,7 @@ def white_matter_peak(values: Values, mask: Mask) -> float:
 def _even_voxels(values: Values, mask: Mask, threshold: float, cut: float) -> Histogram:
     """Count the foreground voxels that differ least from their neighbours, up to `cut`."""
     counts = np.zeros(_PEAK_BINS, np.int64)
-    scale = np.float32(_PEAK_BINS / (cut - threshold))
-    most = np.float32(0.15 * (cut - threshold))
-    for plane, inside in zip(values, mask, strict=True):
-        centre = plane[1:, 1:]
-        taken = (centre > threshold) & (centre < cut) & (inside[1:, 1:] != 0)
-        taken &= np.abs(centre - plane[:-1, 1:]) < most
-        taken &= np.abs(centre - plane[1:, :-1]) < most
-        at = (centre[taken] - np.float32(threshold)) * scale
-        counts += np.bincount(np.minimum(at, _PEAK_BINS - 1).astype(np.int32), minlength=_PEAK_BINS)
+    count_even(values, mask, threshold, cut, 0.15 * (cut - threshold), counts)
     return Histogram(counts, threshold, cut)
 
 
@@ -95,10 +77,7 @@ def _smoothed(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _foreground_moments(values: Values, mask: Mask) -> tuple[float, float]:
     """Give mean and standard deviation of the foreground, summed in float64 around the threshold."""
     threshold = foreground_threshold(values, mask)
-    count, total, squares = 0, 0.0, 0.0
-    for plane, inside in zip(values, mask, strict=True):
-        held = plane[(inside != 0) & (plane > threshold)].astype(np.float64) - threshold
-        count, total, squares = count + held.size, total + float(held.sum()), squares + float(held @ held)
+    count, total, squares = moments_above(values, mask, threshold)
     mean = total / max(count, 1)
     deviation = float(np.sqrt(max(squares / max(count, 1) - mean * mean, 0.0)))
     if deviation <= 1e-6 * (abs(mean) + abs(threshold)):
@@ -118,7 +97,4 @@ def _range(values: Values, mask: Mask, percents: tuple[float, float]) -> tuple[f
 
 
 def _scale(values: Values, centre: float, unit: float) -> None:
-    for plane in values:
-        if centre:
-            np.subtract(plane, np.float32(centre), out=plane)
-        np.multiply(plane, np.float32(1.0 / unit), out=plane)
+    scale_and_clip(values, centre, 1.0 / unit, -np.inf, np.inf)
