@@ -40,7 +40,6 @@ def compare_series(folder: Path, name: str, threads: int, rounds: int, slow_roun
     """Time whole series whose files are in the disk's cache. `monai`: the Python that has it; empty: without."""
     window = window_limits(WINDOW) if name == "ct" else None
     with VolumePreprocessor(recipe(name), threads) as preprocessor:
-        preprocessor.start()
         volume = preprocessor.read(read_files(folder))
         ways = [
             Way(OURS, lambda: preprocessor.read(read_files(folder))),
