@@ -128,8 +128,8 @@ bench-engines: setup ## The classifier on every engine and precision that runs h
 	$(BIN)/wetread bench engines
 
 .PHONY: bench-volumes
-bench-volumes: setup ## CT and MR series against scipy, SimpleITK, scikit-image and MONAI, to build/bench/volumes.json
-	$(BIN)/wetread bench volumes --with-monai
+bench-volumes: setup-models ## CT and MR series against scipy, SimpleITK, scikit-image and MONAI, to build/bench/volumes.json
+	$(BIN)/wetread bench volumes --with-monai --rounds 3
 
 .PHONY: configs
 configs: setup ## Generate every config.pbtxt and draft.json that ships

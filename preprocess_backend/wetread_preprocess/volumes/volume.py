@@ -135,10 +135,11 @@ class VolumePreprocessor:
                 finish, after = Finish.of(*window_limits(first)), after[1:]
             resample(stack, grid, self.recipe.resample, out=content, threads=self._threads, finish=finish)
         with clock.step("mask"):
-            mask = np.zeros((1, *padded), np.uint8)
+            mask = np.empty((1, *padded), np.uint8)  # unlike zeros, of huge pages
             held = mask[0, : grid.shape[0], : grid.shape[1], : grid.shape[2]]
             within = inside(stack, grid)
             held[...] = 1 if within is None else within
+            _fill(mask[0], grid.shape, 0)
         for step in after:
             with clock.step(_name(step)):
                 self._finish(content, held, grid, step)
@@ -184,7 +185,7 @@ def _name(step: Step) -> str:
     return names[type(step)]
 
 
-def _fill(values: npt.NDArray[np.float32], shape: tuple[int, int, int], fill: float) -> None:
+def _fill(values: npt.NDArray[np.generic], shape: tuple[int, int, int], fill: float) -> None:
     """Set all outside the first `shape` voxels."""
     first, second, third = shape
     values[first:] = fill
