@@ -9,8 +9,9 @@ from pathlib import Path
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
 PACKAGES = (
-    "imagecodecs", "numpy", "nvidia-pytriton", "onnxruntime", "opencv-python-headless", "openvino", "pillow", "pydicom",
-    "pylibjpeg-rle", "scipy", "flask", "tritonclient", "wetread",
+    "imagecodecs", "numba", "numpy", "nvidia-pytriton", "onnxruntime", "opencv-python-headless", "openvino", "pillow",
+    "pydicom", "pylibjpeg-rle", "pywavelets", "scikit-image", "scipy", "simpleitk", "flask", "torch", "tritonclient",
+    "wetread",
 )  # fmt: skip
 
 
