@@ -18,17 +18,18 @@ def squared_differences(first: Run, second: Run, out: Run) -> None:
 
 
 @kernel()
-def sum_three(first: Run, second: Run, third: Run, out: Run) -> None:
-    """Write the sum of three runs, float32 [n] each."""
+def blend_three(first: Run, second: Run, third: Run, shares: Run, out: Run) -> None:
+    """Write second * shares[0] + (first + third) * shares[1], float32 [n] each."""
+    middle, side = shares[0], shares[1]
     for at in range(out.size):
-        out[at] = first[at] + second[at] + third[at]
+        out[at] = second[at] * middle + (first[at] + third[at]) * side
 
 
 @kernel()
-def add_two(first: Run, second: Run, out: Run) -> None:
-    """Add two runs to a third, float32 [n] each."""
+def add_two(first: Run, second: Run, share: float, out: Run) -> None:
+    """Add two runs to a third, each times `share`, float32 [n] each."""
     for at in range(out.size):
-        out[at] += first[at] + second[at]
+        out[at] += (first[at] + second[at]) * share
 
 
 @kernel()
@@ -60,25 +61,45 @@ def gather(values: Run, weights: Run, sums: Run, totals: Run) -> None:
 
 
 @kernel()
-def box_along(source: Run, out: Run, start: int, stop: int, step: int, reach: int) -> None:
-    """Write to `out` at start..stop the sums of `source` over -reach..reach steps."""
-    if reach == 0:
+def blend_along(source: Run, out: Run, start: int, stop: int, step: int, shares: Run) -> None:
+    """Write to `out` at start..stop the sums of `source` over neighbours `step` apart, weighed by `shares`, the
+    middle's first, as far as these go."""
+    if shares.size == 1:
         out[start:stop] = source[start:stop]
         return
-    sum_three(
-        source[start - step : stop - step], source[start:stop], source[start + step : stop + step], out[start:stop]
+    blend_three(
+        source[start - step : stop - step],
+        source[start:stop],
+        source[start + step : stop + step],
+        shares,
+        out[start:stop],
     )
-    for far in range(2, reach + 1):
+    for far in range(2, shares.size):
         away = far * step
-        add_two(source[start - away : stop - away], source[start + away : stop + away], out[start:stop])
+        add_two(source[start - away : stop - away], source[start + away : stop + away], shares[far], out[start:stop])
 
 
 @kernel()
-def box_across(boxes: Block, out: Run, start: int, stop: int) -> None:
-    """Write to `out` at start..stop the sum of all rows of `boxes`, 3 or more."""
-    sum_three(boxes[0, start:stop], boxes[1, start:stop], boxes[2, start:stop], out[start:stop])
-    for pair in range(3, boxes.shape[0], 2):
-        add_two(boxes[pair, start:stop], boxes[pair + 1, start:stop], out[start:stop])
+def blend_across(boxes: Block, out: Run, start: int, stop: int, last: int, shares: Run) -> None:
+    """Write to `out` at start..stop the sum of all rows of `boxes`, 3 or more, weighed by `shares`.
+
+    The rows go round; `last` is the number of the plane that came last, and the middle is `shares.size` - 1 before it.
+    """
+    count, middle = boxes.shape[0], last - shares.size + 1
+    blend_three(
+        boxes[(middle - 1) % count, start:stop],
+        boxes[middle % count, start:stop],
+        boxes[(middle + 1) % count, start:stop],
+        shares,
+        out[start:stop],
+    )
+    for far in range(2, shares.size):
+        add_two(
+            boxes[(middle - far) % count, start:stop],
+            boxes[(middle + far) % count, start:stop],
+            shares[far],
+            out[start:stop],
+        )
 
 
 @kernel()
@@ -89,6 +110,7 @@ def pair_up(
     middle: tuple[int, int, int, int],
     displacement: tuple[int, int, int],
     patch: npt.NDArray[np.int64],
+    shares: Block,
     filtering: tuple[float, float],
 ) -> None:
     """Weigh every pair of voxels of a tile that lie `displacement` apart, planes, rows, columns, and add each voxel to
@@ -113,12 +135,12 @@ def pair_up(
         here, there = z * plane, z * plane + away
         box = boxes[z % boxes.shape[0]]
         squared_differences(values[here + begin : here + end], values[there + begin : there + end], runs[0, begin:end])
-        box_along(runs[0], runs[1], begin, end, 1, patch[2])
-        box_along(runs[1], box, first, last, pitch, patch[1])
+        blend_along(runs[0], runs[1], begin, end, 1, shares[2, : patch[2] + 1])
+        blend_along(runs[1], box, first, last, pitch, shares[1, : patch[1] + 1])
         if z - patch[0] < top_plane - dz:
             continue  # the first patches are not whole yet
         if patch[0] > 0:
-            box_across(boxes, runs[2], first, last)
+            blend_across(boxes, runs[2], first, last, z, shares[0, : patch[0] + 1])
             box = runs[2]
         weigh(box[first:last], filtering[0], filtering[1], weight)
         here, there = here - patch[0] * plane, there - patch[0] * plane
@@ -143,6 +165,7 @@ def denoise_tile(
     place: tuple[int, int, int, int],
     search: npt.NDArray[np.int64],
     patch: npt.NDArray[np.int64],
+    shares: Block,
     filtering: tuple[float, float],
 ) -> None:
     """Denoise one tile of a slab, its first row and column, height and width in `place`: all displacements of half
@@ -168,7 +191,7 @@ def denoise_tile(
     for dz in range(search[0] + 1):
         for dy in range(-search[1] if dz > 0 else 0, search[1] + 1):
             for dx in range(-search[2] if dz > 0 or dy > 0 else 1, search[2] + 1):
-                pair_up(volume, runs, layout, middle, (dz, dy, dx), patch, filtering)
+                pair_up(volume, runs, layout, middle, (dz, dy, dx), patch, shares, filtering)
     for z in range(planes):
         for y in range(high):
             at = slack + (z + margins[0]) * plane + (y + margins[1]) * pitch + margins[2]
@@ -177,20 +200,24 @@ def denoise_tile(
                 out[z, top + y, left + x] = (volume[1, at + x] + volume[0, at + x]) / total
 
 
-@kernel("void(float32[:, :, ::1], float32[:, :, ::1], int64[::1], int64[::1], int64[::1], float64, float64)")
+@kernel(
+    "void(float32[:, :, ::1], float32[:, :, ::1], int64[::1], int64[::1], int64[::1], float32[:, ::1],"
+    " float64, float64)"
+)
 def denoise_slab(
     padded: Block,
     out: Block,
     tile: npt.NDArray[np.int64],
     search: npt.NDArray[np.int64],
     patch: npt.NDArray[np.int64],
+    shares: Block,
     scale: float,
     free: float,
 ) -> None:
     """Denoise a slab: `out` float32 [planes, rows, columns] from `padded`, larger by search + patch on all sides.
 
     `tile` int64 [2]: rows and columns at most. `search`, `patch` int64 [3]: how far the windows reach from their
-    middle along each axis.
+    middle along each axis. `shares` float32 [3, n]: of a patch's layers along each axis, the middle's first.
     """
     _, rows, columns = out.shape
     tall = -(-rows // (-(-rows // tile[0])))
@@ -198,4 +225,4 @@ def denoise_slab(
     for top in range(0, rows, tall):
         for left in range(0, columns, wide):
             high, across = min(tall, rows - top), min(wide, columns - left)
-            denoise_tile(padded, out, (top, left, high, across), search, patch, (scale, free))
+            denoise_tile(padded, out, (top, left, high, across), search, patch, shares, (scale, free))

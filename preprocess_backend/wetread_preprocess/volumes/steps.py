@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 Interpolation = Literal["linear", "bspline"]
 DenoiseMethod = Literal["nlm", "wavelet"]
+PatchWeights = Literal["gaussian", "even"]
 NormaliseMethod = Literal["z_score", "white_matter_peak", "range"]
 
 
@@ -26,6 +27,8 @@ class Denoise:
     """Of nlm: the filter parameter h in standard deviations of the noise. Of wavelet: factor of the threshold."""
     patch: int = 3
     """Side of the compared patches in voxels, odd."""
+    weights: PatchWeights = "gaussian"
+    """Of nlm: what counts in a patch, its middle most or all voxels alike. `even` takes more out of much noise."""
     search: int = 7
     """Side of the window that is searched for like patches, odd."""
 
@@ -102,6 +105,7 @@ STEPS: dict[str, type[Step]] = {
 _CHOICES = {
     "method": frozenset(get_args(DenoiseMethod) + get_args(NormaliseMethod)),
     "interpolation": frozenset(get_args(Interpolation)),
+    "weights": frozenset(get_args(PatchWeights)),
 }
 _BEFORE_RESAMPLE = (Hounsfield, Denoise)
 
