@@ -96,7 +96,7 @@ def test_even_weights_leave_no_more_noise_than_scikit_images_fast_mode(planes, s
     assert psnr(ours, clean) > psnr(noisy, clean) + 2.0
 
 
-@pytest.mark.parametrize("sigma", [1.0, 4.0, 10.0, 25.0])
+@pytest.mark.parametrize("sigma", [2.0, 4.0, 10.0, 25.0])  # below, its numbers overflow at sharp edges
 @pytest.mark.parametrize("is_blurred", [True, False])
 def test_gaussian_weights_give_what_scikit_images_exact_mode_gives(is_blurred, sigma):
     clean, noisy = phantom((10, 24, 26), sigma)
@@ -104,9 +104,7 @@ def test_gaussian_weights_give_what_scikit_images_exact_mode_gives(is_blurred, s
         clean = np.where(clean > 60.0, np.float32(100.0), np.float32(0.0))
         noisy = clean + np.random.default_rng(8).normal(0, sigma, clean.shape).astype(np.float32)
     theirs = denoise_nl_means(noisy, 3, 3, 0.8 * sigma, fast_mode=False, sigma=sigma, preserve_range=True)
-    told = np.isfinite(theirs)  # a few of its voxels are NaN where there is little noise
-    assert told.mean() > 0.99
-    assert abs(psnr(denoised(noisy, sigma)[told], clean[told]) - psnr(theirs[told], clean[told])) < 0.3
+    assert abs(psnr(denoised(noisy, sigma), clean) - psnr(theirs, clean)) < 0.1
 
 
 def test_a_greater_strength_smooths_more():
