@@ -22,7 +22,7 @@ class Way:
     name: str
     work: Callable[[], object]
     rounds: int | None = None
-    """Of the slow ones: this many instead of the bench's."""
+    """This many instead of the bench's: fewer of the slow ones, more of those whose spread is as large as they are."""
     own_clock: bool = False
     """`work` gives the seconds that it took, elsewhere."""
 
@@ -100,7 +100,7 @@ def in_turns(
     `look` is shown what each way has made in the first round, after its clock has stopped.
     """
     seen: dict[str, list[float]] = {way.name: [] for way in ways}
-    for number in range(rounds):
+    for number in range(max(way.rounds or rounds for way in ways)):
         for way in ways:
             if number < (way.rounds or rounds):
                 gc.collect()
