@@ -22,7 +22,7 @@ from wetread_bench.volumes_inputs import prepare_series, series_files, write_ser
 from wetread_bench.volumes_memory import status_bytes
 from wetread_bench.volumes_monai_site import NoMonai, make_monai
 from wetread_bench.volumes_resample import compare_resampling
-from wetread_bench.volumes_rows import OURS, Check, Findings, Row, Way, in_turns
+from wetread_bench.volumes_rows import ONE_THREAD, OURS, Check, Findings, Row, Way, in_turns
 from wetread_bench.volumes_series import recipe
 from wetread_bench.volumes_stack import Source, read_files, read_whole
 from wetread_bench.volumes_tables import show_volumes
@@ -143,6 +143,7 @@ def test_memory_is_the_peak_less_what_was_held_before_over_the_output() -> None:
 def test_figures_are_quotients_of_medians_in_the_direction_that_their_names_say() -> None:
     rows = (
         row(LINEAR, "ct", OURS, 1, 100.0), row(LINEAR, "ct", "scipy", 1, 2000.0), row(LINEAR, "ct", OURS, 2, 60.0),
+        row(LINEAR, "ct", ONE_THREAD, 2, 100.0),
         row(LINEAR, "ct", "SimpleITK", 1, 500.0), row(LINEAR, "mr", OURS, 1, 1.0),
         row(SERIES, "ct", OURS, 2, 200.0), row(SERIES, "ct", "SimpleITK", 2, 1000.0),
         row(NLM, "mr", OURS, 1, 10.0), row(NLM, "mr", SLOW_NLM, 1, 150.0), row(NLM, "mr", FAST_NLM, 1, 20.0),

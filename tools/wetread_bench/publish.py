@@ -166,7 +166,7 @@ def volumes_text(document: Mapping[str, Any]) -> str:
         f"A CT of 100 x 512 x 512 and an MR of 384 x 384 x 274, {machine['cores']} cores of {machine['cpu']}, all ways "
         f"in turns in one run. The peak of memory of a whole CT is {figures['peak_memory_over_output']:.2f} times its "
         f"float32 result; resampled values differ from SimpleITK's by at most {figures['resample_max_difference']:.0e} "
-        f"of the range, N4's field by {abs(figures['n4_field_difference']):.2f} %. `wetread bench volumes`.",
+        f"of the range, N4's field by {abs(figures['n4_field_difference']):.1g} %. `wetread bench volumes`.",
     ]
     return "\n".join(lines) + "\n"
 

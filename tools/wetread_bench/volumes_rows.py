@@ -12,7 +12,7 @@ from wetread_bench.results import Spread
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-OURS = "wetread"
+OURS, ONE_THREAD = "wetread", "wetread, one thread"
 
 
 @dataclass(frozen=True)
