@@ -87,6 +87,11 @@ def test_no_python_file_outgrows_its_reader():
             assert len(path.read_text().splitlines()) <= limit, path.relative_to(ROOT)
 
 
+def test_no_two_test_modules_share_a_name():
+    names = [path.name for path in tracked() if path.is_relative_to(ROOT / "tests") and path.name != "conftest.py"]
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_locked_requirements_pin_every_package_and_name_no_index():
     for lock in sorted((ROOT / "requirements").glob("*.txt")):
         for line in lock.read_text().splitlines():
