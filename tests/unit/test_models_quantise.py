@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, numpy_helper
 from small_network import images, small_network
+from wetread_models import quantise
 from wetread_models.quantise import Int8Options, QuantiseError, fp16, int8
 from wetread_models.quantise_layers import choose_float
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 PAIRS = ("QuantizeLinear", "DequantizeLinear")
 QUICK = Int8Options(calibration="minmax", float_share=0.0, correct_bias=False)
+
+
+READS_THE_CPU = quantise._saturates
+
+
+@pytest.fixture(autouse=True)
+def eight_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers here are those of 8-bit weights, whatever this CPU's own drafts get."""
+    monkeypatch.setattr("wetread_models.quantise._saturates", lambda: False)
 
 
 @pytest.fixture
@@ -172,3 +182,13 @@ def test_fp16_refuses_what_it_cannot_hold(source: Path, tmp_path: Path) -> None:
     onnx.save(model, source)
     with pytest.raises(QuantiseError, match=r"w1 has a value beyond 65504.*keep fp32"):
         fp16(source, tmp_path / "fp16.onnx")
+
+
+@pytest.mark.parametrize(
+    ("flags", "saturates"),
+    [("fpu avx2", True), ("avx2 avx512f", True), ("avx2 avx_vnni", False), ("avx512_vnni avx2", False), ("sve", False)],
+)
+def test_weights_get_a_bit_less_where_sums_of_products_do_not_fit(tmp_path: Path, flags: str, saturates: bool) -> None:
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text(f"processor : 0\nflags : {flags}\n")
+    assert READS_THE_CPU(cpu) is saturates

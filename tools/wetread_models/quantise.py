@@ -224,6 +224,7 @@ def _quantised(model: onnx.ModelProto, feeds: Feeds, options: Int8Options, exclu
             _Reader(feeds, quantise_layers.batch_of(model)),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=_saturates(),
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=kinds,
@@ -232,6 +233,15 @@ def _quantised(model: onnx.ModelProto, feeds: Feeds, options: Int8Options, exclu
             extra_options=extra,
         )
         return onnx.load(target)
+
+
+def _saturates(cpu: Path = Path("/proc/cpuinfo")) -> bool:
+    """Tell whether this CPU adds products of 8-bit numbers in 16 bits, where two may not fit: x86 without VNNI.
+
+    There weights get 7 bits. A draft suits the machine that quantises it; each kind that serves it has its own gate.
+    """
+    flags = set(cpu.read_text().split()) if cpu.is_file() else set()
+    return "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
 @contextlib.contextmanager
