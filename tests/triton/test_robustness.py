@@ -77,7 +77,7 @@ def test_every_test_file_of_pydicom_is_read_or_refused_by_name(server, capsys):
     healed = len(server.heals)  # other tests kill model processes of this server
     files = sorted({file for file in get_testdata_files() if os.path.isfile(file)})  # noqa: PTH113
     assert len(files) > 80
-    arguments = ["read", *files, "--json", "--url", server.http_url, "--any-body-part"]
+    arguments = ["read", *files, "--pipeline", "chest_xray", "--json", "--url", server.http_url, "--any-body-part"]
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
