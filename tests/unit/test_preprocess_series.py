@@ -153,6 +153,12 @@ class TestLeftOut:
         assert len(series.stack.slices) == 10
         assert series.warnings == ("Image Type (0008,0008) is DERIVED: the images are not as the scanner made them",)
 
+    @pytest.mark.parametrize(("unit", "warnings"), [("HU", 0), ("HU_MOD", 1), ("", 0)])
+    def test_a_ct_in_units_of_its_own_is_read_with_a_warning(self, unit, warnings):
+        series = read(series_files(noise(), attributes={"RescaleType": unit}))
+        assert len(series.warnings) == warnings
+        assert all("Rescale Type (0028,1054) is HU_MOD" in warning for warning in series.warnings)
+
     def test_originals_too_few_to_be_a_series_do_not_put_derived_images_out(self):
         derived = series_files(noise(), attributes={"ImageType": ["DERIVED", "SECONDARY"]})
         assert len(read([*series_files(noise(2, seed=1)), *derived]).stack.slices) == 10

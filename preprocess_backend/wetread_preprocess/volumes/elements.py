@@ -70,7 +70,6 @@ _DEEPEST = 16
 _IMPLICIT, _EXPLICIT = b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1"
 _ENCAPSULATED = b"1.2.840.10008.1.2."
 _NOT_LITTLE_OR_PLAIN = frozenset({b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"})
-_SYNTAX = 0x00020010
 
 _tag_vr_length = struct.Struct("<HH2sH").unpack_from
 _tag_length = struct.Struct("<HHI").unpack_from

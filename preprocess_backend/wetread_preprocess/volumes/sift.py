@@ -24,10 +24,19 @@ class Sifted:
 
     @staticmethod
     def warnings(images: Iterable[Image]) -> tuple[str, ...]:
-        """What to say of a series that is read although it is no original."""
-        if any(_is_derived(image) for image in images):
-            return (f"{attribute_name('ImageType')} is DERIVED: the images are not as the scanner made them",)
-        return ()
+        """What to say of a series that is read although it is no original, or a CT in units of its own."""
+        found, units = list[str](), set[str]()
+        for image in images:
+            if _is_derived(image) and not found:
+                found.append(f"{attribute_name('ImageType')} is DERIVED: the images are not as the scanner made them")
+            if image.kind.modality == "CT":
+                units.add(image.kind.rescale_type)
+        # PS3.3 C.8.2.1.1: a CT's values are Hounsfield units where it does not say otherwise.
+        if other := sorted(units - {"", "HU"}):
+            found.append(
+                f"{attribute_name('RescaleType')} is {other[0][:16]}; the values are taken for HU all the same"
+            )
+        return tuple(found)
 
 
 def sift(read: Sequence[list[Image] | NoImage], modalities: frozenset[str], rules: SeriesRules) -> Sifted:
