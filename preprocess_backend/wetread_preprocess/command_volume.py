@@ -88,7 +88,7 @@ def candidates(found: Found, wish: Wish) -> list[SeriesOnDisk]:
     there = ", ".join(f"{one.images} images of {one.modality or 'no modality'}" for one in found.series)
     films = any(one.modality in ("CR", "DX", "RG") for one in found.series) and not isinstance(wish.recipe, Recipe)
     raise UnsupportedImage(
-        f"no images of {', '.join(sorted(welcome))} are there, but {there or 'no DICOM file at all'}"
+        f"no images of {', '.join(sorted(welcome))} are there, {'but ' + there if there else 'nor any other DICOM file'}"
         + ("; films are read with `wetread read`, or here with --recipe and a film's recipe" if films else "")
     )
 

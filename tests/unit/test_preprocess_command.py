@@ -260,7 +260,7 @@ def test_a_path_that_is_not_there_is_a_wrong_call(tmp_path, capsys):
 def test_a_folder_without_a_series_ends_with_1_and_says_what_is_there(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("no image")
     assert run(tmp_path, "--out", tmp_path / "v.nii") == 1
-    assert "no images of CT, MR are there, but no DICOM file at all" in said(capsys)
+    assert "no images of CT, MR are there, nor any other DICOM file" in said(capsys)
 
 
 def test_films_without_a_film_recipe_are_sent_to_the_command_that_reads_them(tmp_path, capsys):
