@@ -85,10 +85,11 @@ def candidates(found: Found, wish: Wish) -> list[SeriesOnDisk]:
         )
     if chosen := [one for one in found.series if one.images and one.modality in welcome]:
         return chosen
-    there = ", ".join(f"{one.images} images of {one.modality or 'no modality'}" for one in found.series)
+    others = ", ".join(f"{one.images} images of {one.modality or 'no modality'}" for one in found.series)
+    there = f"but {others}" if others else "nor any other DICOM file"
     films = any(one.modality in ("CR", "DX", "RG") for one in found.series) and not isinstance(wish.recipe, Recipe)
     raise UnsupportedImage(
-        f"no images of {', '.join(sorted(welcome))} are there, {'but ' + there if there else 'nor any other DICOM file'}"
+        f"no images of {', '.join(sorted(welcome))} are there, {there}"
         + ("; films are read with `wetread read`, or here with --recipe and a film's recipe" if films else "")
     )
 
