@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from wetread_release.draft import Draft, DraftPart
 from wetread_release.triton_config import ModelConfig, TensorConfig, Warmup
-from wetread_release.wiring import ROLES, StepWires, Wiring, base_name
+from wetread_release.wiring import ROLES, StepWires, Wiring, base_name, same_names
 
 MAX_BATCH = 8
 ONE_THREAD = (("intra_op_thread_count", "1"), ("inter_op_thread_count", "1"))
@@ -65,12 +65,12 @@ def film_wiring(spec: FilmSpec) -> Wiring:
         inputs=(TensorConfig("DICOM", "UINT8", (-1,)),),
         outputs=outputs,
         steps=(
-            StepWires("preprocess", _same("DICOM"), _same(image, geometry)),
+            StepWires("preprocess", same_names("DICOM"), same_names(image, geometry)),
             StepWires("classifier", ((spec.image.name, image),), tuple((tensor, wire) for wire, tensor in scores)),
             StepWires(
                 "postprocess",
-                _same(*(wire for wire, _ in scores), geometry),
-                _same(*(tensor.name for tensor in outputs)),
+                same_names(*(wire for wire, _ in scores), geometry),
+                same_names(*(tensor.name for tensor in outputs)),
             ),
         ),
         max_batch_size=MAX_BATCH,
@@ -135,8 +135,3 @@ def _reading_tensors(spec: FilmSpec) -> tuple[TensorConfig, ...]:
     if spec.features is not None:
         tensors.append(TensorConfig("NOVELTY", "FP32", (1,)))
     return (*tensors, TensorConfig("CARD", "UINT8", (-1,)), TensorConfig("NOTES", "UINT8", (-1,)))
-
-
-def _same(*names: str) -> tuple[tuple[str, str], ...]:
-    """Hang tensors on wires of the same name."""
-    return tuple((name, name) for name in names)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from wetread_release.draft import Draft, DraftPart
 from wetread_release.film_pipeline import FILM_REGION
 from wetread_release.triton_config import ModelConfig, TensorConfig, Warmup
-from wetread_release.wiring import ROLES, Network, StepWires, Wiring, base_name
+from wetread_release.wiring import ROLES, Network, StepWires, Wiring, base_name, same_names
 
 MAX_BATCH = 4
 """Volumes that share an execution: a model's activations, not its weights, fill the memory."""
@@ -77,9 +77,9 @@ def volume_wiring(spec: VolumeSpec) -> Wiring:
         inputs=(TensorConfig("DICOM", "UINT8", BYTES), TensorConfig("LENGTHS", "INT64", (-1,))),
         outputs=outputs,
         steps=(
-            StepWires("preprocess", _same("DICOM", "LENGTHS"), _same("VOLUME", "MASK", "GEOMETRY")),
+            StepWires("preprocess", same_names("DICOM", "LENGTHS"), same_names("VOLUME", "MASK", "GEOMETRY")),
             StepWires(spec.network, to_model, tuple((tensor.name, wire) for wire, tensor in answers)),
-            StepWires("postprocess", _same(*to_postprocess), _same(*(tensor.name for tensor in outputs))),
+            StepWires("postprocess", same_names(*to_postprocess), same_names(*(tensor.name for tensor in outputs))),
         ),
         max_batch_size=MAX_BATCH,
         parameters=(FILM_REGION,),
@@ -152,8 +152,3 @@ def _outputs(spec: VolumeSpec) -> tuple[TensorConfig, ...]:
     if spec.features is not None:
         tensors.append(TensorConfig("NOVELTY", "FP32", (1,)))
     return (*tensors, TensorConfig("CARD", "UINT8", BYTES), TensorConfig("NOTES", "UINT8", BYTES))
-
-
-def _same(*names: str) -> tuple[tuple[str, str], ...]:
-    """Hang tensors on wires of the same name."""
-    return tuple((name, name) for name in names)

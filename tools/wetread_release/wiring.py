@@ -50,6 +50,11 @@ class Wiring:
         )
 
 
+def same_names(*names: str) -> tuple[tuple[str, str], ...]:
+    """Hang tensors on wires of the same name."""
+    return tuple((name, name) for name in names)
+
+
 def base_name(pipeline: str, role: str) -> str:
     """Name a component that may share its model with other releases: `chest_xray_classifier`."""
     return f"{pipeline}_{role}"
