@@ -14,7 +14,7 @@ LOCK = requirements/py$(shell p=$(BIN)/python; [ -x $$p ] || p=$(PYTHON); \
 PACKAGES := wetread_preprocess wetread_postprocess wetread_embedded wetread_client wetread_gateway wetread_models wetread_release wetread_bench
 ADAPTERS := preprocess_backend/model.py postprocess_backend/model.py embedded/backends/onnxruntime/model.py
 # The PACS, its tools and the validators; PostgreSQL as the store of several gateways; strace for the order of fsyncs.
-SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools postgresql strace etcd-server
+SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools postgresql strace etcd-server prometheus
 PIXELMED_PACKAGES := libpixelmed-java default-jre-headless
 export WETREAD_DATA ?= $(wildcard $(abspath ../shared/data))
 

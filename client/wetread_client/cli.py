@@ -44,6 +44,15 @@ COMMANDS = (
     ),
     Command("rollout", "wetread_client.rollout.command:app", "client", "Show and set which release reads whom."),
     Command("model", "wetread_models.cli:app", "models", "Train, evaluate and describe models."),
+    Command(
+        "batch",
+        "wetread_client.batch.command:batch",
+        "batch",
+        "Read an archive of studies, with checkpoints, at leisure.",
+    ),
+    Command(
+        "simulate", "wetread_bench.simulate_command:app", "bench", "Replay a day of arrivals against an autoscaler."
+    ),
     Command("bench", "wetread_bench.cli:app", "bench", "Measure throughput and latency."),
     Command("doctor", "wetread_client.doctor:doctor", "client", "Check the installation and a server."),
 )
