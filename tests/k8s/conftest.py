@@ -1,0 +1,21 @@
+"""The running stack for the tests of what a cluster scrapes."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from live_stack import LiveStack, missing_programs, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def live_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
+    """The real stack with films read through it, and a Prometheus over it, for all tests."""
+    if absent := missing_programs():
+        pytest.skip(absent)
+    with ExitStack() as stack:
+        yield start(stack, tmp_path_factory.mktemp("live"))
