@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from wetread_embedded.config import find_checkout
 
+from wetread_bench.capacity_command import capacity
 from wetread_bench.chaos_command import chaos
 from wetread_bench.encode import SYNTAXES
 from wetread_bench.engines_command import engines
@@ -78,6 +79,7 @@ def publish(
 
 
 app.command("engines")(engines)
+app.command("capacity")(capacity)
 app.command("soak")(soak)
 app.command("chaos")(chaos)
 app.command("intake")(intake)

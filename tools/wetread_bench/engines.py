@@ -64,7 +64,7 @@ class EnginesPlan:
 def bench_engines(checkout: Path, output: Path, plan: EnginesPlan, command: str, report: Report) -> Document:
     """Build the three drafts, time them on every engine, serve them side by side and compare what they say."""
     busy = os.getloadavg()[0] > _BUSY_LOAD
-    drafts = {precision: _draft(checkout, output / "engines", precision, plan, report) for precision in PRECISIONS}
+    drafts = {precision: draft_of(checkout, output / "engines", precision, plan, report) for precision in PRECISIONS}
     report("timing the files in turns")
     files = {precision: _file(folder) for precision, folder in drafts.items()}
     config = Draft.load(drafts["fp32"]).part("classifier").config
@@ -93,7 +93,7 @@ def bench_engines(checkout: Path, output: Path, plan: EnginesPlan, command: str,
     )
 
 
-def _draft(checkout: Path, folder: Path, precision: str, plan: EnginesPlan, report: Report) -> Path:
+def draft_of(checkout: Path, folder: Path, precision: str, plan: EnginesPlan, report: Report) -> Path:
     """Build a draft of the shipped network in a precision; one of the same file, films and tools stays."""
     target = folder / precision
     network = checkout / "model_repository" / f"{PIPELINE}_classifier" / "1" / "model.onnx"

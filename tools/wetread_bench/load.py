@@ -123,7 +123,7 @@ class _Timetable:
     """Intended moments, each given to one thread; late ones are given at once."""
 
     def __init__(self, start_at: float, rate: float, seed: int) -> None:
-        self._moments = _moments(start_at, rate, random.Random(seed))  # noqa: S311 -- a timetable, no secret
+        self._moments = poisson_moments(start_at, rate, random.Random(seed))  # noqa: S311 -- a timetable, no secret
         self._lock = threading.Lock()
 
     def wait(self) -> float:
@@ -133,7 +133,8 @@ class _Timetable:
         return moment
 
 
-def _moments(at: float, rate: float, rng: random.Random) -> Iterator[float]:
+def poisson_moments(at: float, rate: float, rng: random.Random) -> Iterator[float]:
+    """Give the moments of a Poisson process from `at` on, `rate` a second."""
     while True:
         at += rng.expovariate(rate)
         yield at

@@ -1,0 +1,1 @@
+"""Simulation of Triton pods, their shared worklist and the autoscaler: pure, seeded, no cluster."""
