@@ -69,7 +69,8 @@ class ServiceCurve:
         nearest = [int(np.argmin([abs(level - n) for level in self.levels])) for n in range(most + 1)]
         table = np.array([self.shapes[at] for at in nearest])
         middles = (table[:, :-1] + table[:, 1:]) / 2  # a draw lies between two quantiles, evenly
-        return table / middles.mean(axis=1, keepdims=True)
+        means: Floats = middles.mean(axis=1, keepdims=True)
+        return np.divide(table, means)
 
     def queue_ratio(self, under_way: float) -> float:
         """Give Triton's queue time over its compute time with so many under way."""
