@@ -36,14 +36,18 @@ Config = Annotated[
 
 
 @app.callback(invoke_without_command=True)
-def gateway(context: typer.Context, config: Config = None) -> None:
+def gateway(
+    context: typer.Context,
+    config: Config = None,
+    name: Annotated[str, typer.Option(help="This intake's name, in place of gateway.name.", show_default=False)] = "",
+) -> None:
     """Run the gateway until it is told to stop (SIGTERM, Ctrl-C). A changed configuration is taken up."""
     context.obj = config
     if context.invoked_subcommand is None:
         with _told():
             from wetread_gateway import supervisor  # noqa: PLC0415 -- the other commands do without
 
-            supervisor.run(_chosen(context, None))
+            supervisor.run(_chosen(context, None), name)
 
 
 @app.command()

@@ -8,6 +8,7 @@ GatewayError
 ├── LeaseLost        the lease has expired or was taken over: what its holder did counts for nothing
 ├── SourceMissing    an image that is to be read is nowhere in the spool
 ├── WorklistAway     the worklist behind HTTP cannot be asked now
+│   └── SiblingAway  nor can the intake whose spool holds a file that is needed: what needs it waits
 ├── NotDelivered     a destination did not take an object
 │   ├── TryAgain     it may take it later: status 0xA7xx, abort, time-out
 │   │   └── Unreachable  nothing at all can be had of it now: connection or association refused, bad credentials
@@ -48,6 +49,10 @@ class SourceMissing(GatewayError):
 
 class WorklistAway(GatewayError):
     """The worklist behind HTTP cannot be asked now."""
+
+
+class SiblingAway(WorklistAway):
+    """The intake whose spool holds a file cannot be asked now; nothing is known of the file."""
 
 
 class NotDelivered(GatewayError):

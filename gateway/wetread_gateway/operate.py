@@ -12,6 +12,7 @@ from sqlalchemy import func, or_, select, update
 
 from wetread_gateway.audit import AuditEvent
 from wetread_gateway.delivery.queue import retry as retry_delivery
+from wetread_gateway.intakes import intakes, where
 from wetread_gateway.priority import Priority
 from wetread_gateway.state.store import note
 from wetread_gateway.state.tables import (
@@ -60,9 +61,10 @@ def timeline(context: Context, study_uid: str) -> list[RenderableType]:
         deliveries = connection.execute(
             select(DELIVERIES).where(DELIVERIES.c.work_id.in_([work.id for work in works])).order_by(DELIVERIES.c.id)
         ).all()
+        several = where(connection, works)
     if not events and not works:
         return []
-    table = Table("time", "after", "stage", "what", title=f"study {study_uid}")
+    table = Table("time", "after", "stage", "what", title=f"study {study_uid}{several}")
     first = events[0].at if events else time.time()
     for event in events:
         clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at)) + f".{int(event.at % 1 * 1000):03d}"
@@ -108,13 +110,14 @@ def queue(context: Context) -> list[RenderableType]:
                 for row in connection.execute(select(INSTANCES.c.state, func.count()).group_by(INSTANCES.c.state))
             }
         )
+        several = intakes(connection)
     for state, doing in _WAITS_FOR.items():
         count, since = works.get(state, (0, now))
         table.add_row(doing, str(count), _age(now - since) if count else "-")
     for row in deliveries:
         doing = "to be confirmed by" if row.state == DeliveryState.STORED else "to be sent to"
         table.add_row(f"{doing} {row.destination}", str(row[2]), _age(now - row[3]))
-    shown: list[RenderableType] = [table]
+    shown: list[RenderableType] = [table, several] if several is not None else [table]
     if instances[InstanceState.UNMATCHED]:
         shown.append(
             f"{instances[InstanceState.UNMATCHED]} instances that no rule wants: see `wetread gateway explain`"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import case, func, select
 
 from wetread_gateway.priority import Priority
+from wetread_gateway.state.homes import is_away
 from wetread_gateway.state.tables import WORKS, WorkKind, WorkState
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def oldest_waiting_s(context: Context) -> float:
         WORKS.c.priority != Priority.STAT,
         WORKS.c.not_before == 0.0,
     )
+    if context.home:  # nor does what waits for an intake that is away
+        query = query.where(WORKS.c.home.not_in(is_away(context.home)))
     with context.store.read() as connection:
         waiting = connection.execute(query).scalar()
     with os.scandir(context.spool.received) as entries:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from wetread_gateway import logs
 from wetread_gateway.audit import JsonLinesAudit
+from wetread_gateway.config.files import store_url
 from wetread_gateway.config.live import LiveSettings
 from wetread_gateway.context import Context
 from wetread_gateway.spool.spool import Spool
@@ -46,7 +47,7 @@ def make_context(config: Path, slot: str) -> Context:
         slot=slot,
         live=live,
         spool=Spool(folder / "spool"),
-        store=StateStore(folder, live.current.gateway.store),
+        store=StateStore(folder, store_url(live.current.gateway)),
         audit=JsonLinesAudit(folder / "audit", slot),
         bells=folder / "bells",
     )
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         LOG.exception("the stage failed and is started anew")
         return 1
     finally:
+        context.siblings.close()
         context.store.close()
     return 0
 

@@ -66,6 +66,7 @@ def take(context: Context, share: int, of: int, *, stat_only: bool = False) -> S
     query = (
         select(WORKS)
         .where(
+            WORKS.c.home == context.home,
             WORKS.c.id % of == share,
             is_due,
             or_(WORKS.c.predecessor.is_(None), is_out, never_read),  # a successor names its predecessor's objects
@@ -139,6 +140,7 @@ def record(context: Context, work: AnyRow, report: Report) -> None:
         for thing, path in report.objects:
             row = {
                 "sop_uid": thing.sop_instance_uid,
+                "home": context.home,
                 "work_id": work.id,
                 "kind": thing.kind,
                 "sop_class": thing.sop_class_uid,
@@ -170,12 +172,11 @@ def record(context: Context, work: AnyRow, report: Report) -> None:
             context.spool.move(source.arrival, source.study_uid, "done")
 
 
-def excuse(context: Context, work: AnyRow) -> None:
-    """Take back the attempt: it was not the work that failed."""
+def excuse(context: Context, work: AnyRow, wait_s: float = 1.0) -> None:
+    """Take back the attempt: it was not the work that failed. It is tried again in `wait_s`."""
+    values = {"report_attempts": WORKS.c.report_attempts - 1, "not_before": time.time() + wait_s}
     with context.store.write() as connection:
-        connection.execute(
-            update(WORKS).where(WORKS.c.id == work.id).values(report_attempts=WORKS.c.report_attempts - 1)
-        )
+        connection.execute(update(WORKS).where(WORKS.c.id == work.id).values(values))
 
 
 def bury(context: Context, work: AnyRow, reason: str) -> None:
@@ -196,7 +197,8 @@ def bury(context: Context, work: AnyRow, reason: str) -> None:
 
 
 def source_rows(context: Context, work: AnyRow) -> Sequence[AnyRow]:
-    """Give the arrival and study of a work's source instances."""
+    """Give the arrival and study of a work's source instances that lie in our spool."""
     with context.store.read() as connection:
         columns = (INSTANCES.c.arrival, INSTANCES.c.study_uid)
-        return connection.execute(select(*columns).where(INSTANCES.c.id.in_(work.sources))).all()
+        ours = INSTANCES.c.id.in_(work.sources) & (INSTANCES.c.home == context.home)
+        return connection.execute(select(*columns).where(ours)).all()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from wetread_gateway.errors import CannotReport, NotStored
+from wetread_gateway.errors import CannotReport, NotStored, SiblingAway, SourceMissing
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import timed
 from wetread_gateway.priority import Priority
@@ -16,6 +16,7 @@ from wetread_gateway.report_queue import Report, bury, excuse, record, settle, t
 from wetread_gateway.results.order import ObjectKind, ObjectReference, ReportOrder
 from wetread_gateway.results.reporter import Reporter
 from wetread_gateway.results.sources import sources_of
+from wetread_gateway.siblings import Held
 from wetread_gateway.state.tables import INSTANCES, OBJECTS, WORKS, WorkKind
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ LOG = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 STAT_LOOK_S = 0.01
+SIBLING_WAIT_S = 3.0
+"""Seconds that a report waits for an intake that did not give its films."""
 ROOM = 32 << 20  # bytes
 
 _SR = {
@@ -99,8 +102,11 @@ class ReporterStage:
             report = self._build(work, settled)
         except CannotReport as error:
             bury(context, work, f"no report can be made: {error}")
-        except FileNotFoundError:
+        except (FileNotFoundError, SourceMissing):
             bury(context, work, "the source images are no longer in the spool")
+        except SiblingAway as error:
+            LOG.warning("a report waits for an intake: %s", error, extra={"work": work.id})
+            excuse(context, work, SIBLING_WAIT_S)
         except NotStored as error:
             LOG.error("a report was not stored: %s", error, extra={"work": work.id})
             excuse(context, work)
@@ -114,7 +120,13 @@ class ReporterStage:
         wanted = _wanted(context, work, reading)
         if not any(wanted.values()):
             return Report((), {}, ())
-        files = _files(context, work)
+        with context.siblings.borrowed(_films(context, work)) as files:
+            return self._built(work, reading, wanted, files)
+
+    def _built(
+        self, work: AnyRow, reading: StoredReading, wanted: dict[str, frozenset[ObjectKind]], files: list[Path]
+    ) -> Report:
+        context = self._context
         sources = sources_of(files)
         order = ReportOrder(
             kind=WorkKind(work.kind),
@@ -171,12 +183,12 @@ def _kinds(destination: Destination, kind: WorkKind, *, refused: bool) -> frozen
     return frozenset(kinds)
 
 
-def _files(context: Context, work: AnyRow) -> list[Path]:
+def _films(context: Context, work: AnyRow) -> list[Held]:
+    """Give the work's sources, in order."""
+    columns = (INSTANCES.c.id, INSTANCES.c.home, INSTANCES.c.path, INSTANCES.c.study_uid)
     with context.store.read() as connection:
-        rows = connection.execute(
-            select(INSTANCES.c.id, INSTANCES.c.path, INSTANCES.c.study_uid).where(INSTANCES.c.id.in_(work.sources))
-        ).all()
-    by_id = {row.id: context.spool.locate(row.path, row.study_uid) for row in rows}
+        rows = connection.execute(select(*columns).where(INSTANCES.c.id.in_(work.sources))).all()
+    by_id = {row.id: Held(row.home, row.path, row.study_uid) for row in rows}
     return [by_id[source] for source in work.sources]
 
 

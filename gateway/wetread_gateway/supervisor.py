@@ -12,14 +12,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wetread_gateway import logs
 from wetread_gateway.audit import AuditEvent, JsonLinesAudit
+from wetread_gateway.config.files import store_url
 from wetread_gateway.config.live import LiveSettings
 from wetread_gateway.errors import GatewayError
 from wetread_gateway.spool.spool import Spool
+from wetread_gateway.state.homes import settle
 from wetread_gateway.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -69,14 +72,16 @@ def plan(settings: Settings) -> list[Child]:
 class Supervisor:
     """Runs the gateway of one configuration file; AlreadyRunning when its state folder is taken."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, name: str = "") -> None:
         self._config = config.resolve()
-        self.live = LiveSettings(self._config)
+        self.live = LiveSettings(self._config, name)
         self._folder = self.live.current.gateway.state_dir
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self._folder / "lock")
         self._audit = JsonLinesAudit(self._folder / "audit", "supervisor")
-        StateStore(self._folder, self.live.current.gateway.store).close()  # its tables, before anyone needs them
+        gateway = self.live.current.gateway
+        with closing(StateStore(self._folder, store_url(gateway))) as store:  # its tables, before anyone needs them
+            settle(store, self._folder, gateway.name)
         Spool(self._folder / "spool")
         self._metrics = self._folder / "metrics"
         shutil.rmtree(self._metrics, ignore_errors=True)
@@ -189,7 +194,7 @@ def _lock(path: Path) -> int:
             return file
 
 
-def run(config: Path) -> None:
-    """Run the gateway of `config`; ConfigError and AlreadyRunning say what is wrong."""
+def run(config: Path, name: str = "") -> None:
+    """Run the gateway of `config`, as the intake `name`; ConfigError and AlreadyRunning say what is wrong."""
     logs.set_up("supervisor")
-    Supervisor(config).run()
+    Supervisor(config, name).run()

@@ -55,6 +55,11 @@ OPTIONAL_NAME = Form(re.compile(r"[^\x00-\x1f\x7f]{0,64}"), NAME.says)
 HOST = Form(re.compile(r"[0-9A-Za-z.:_%-]{1,253}"), "a host name or an address")
 OPTIONAL_HOST = Form(re.compile(r"[0-9A-Za-z.:_%-]{0,253}"), HOST.says)
 
+# A label of a host's name (RFC 1123), short enough for a lease's owner to hold it.
+INTAKE_NAME = Form(
+    re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?)?"),
+    "an intake's name: 1 to 48 lower-case letters, digits and hyphens, none of those at its ends",
+)
 ROLLOUTS = Form(
     re.compile(r"(?:(?:file://)?/[^\x00-\x1f\x7f]*|etcds?://[^\x00-\x20\x7f]+)?"),
     "a rollout store: a folder from the root (/...), or etcd://host:port/prefix",
@@ -62,6 +67,7 @@ ROLLOUTS = Form(
 
 # By the class's and the field's name. Every number has its range here: a test sees to it.
 BOUNDS: dict[str, Range | Form | Filled] = {
+    "Gateway.name": INTAKE_NAME,
     "Gateway.reporters": Range(1, 64),
     "Gateway.drain_s": Range(0, 600),
     "Dicom.ae_title": AE_TITLE,

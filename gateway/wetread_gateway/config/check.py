@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 def describe(settings: Settings) -> Iterator[str]:
     """Say what the gateway will do: its doors, peers, destinations and rules, a line each."""
     dicom, http = settings.dicom, settings.http
-    yield f"state in {settings.gateway.state_dir}, store {'PostgreSQL' if settings.gateway.store else 'SQLite'}"
+    gateway = settings.gateway
+    shared = bool(gateway.store or gateway.store_file)
+    yield f"state in {gateway.state_dir}, store {'PostgreSQL' if shared else 'SQLite'}"
+    if gateway.name or gateway.sibling_url:
+        among = f"; films of others come from {gateway.sibling_url}" if gateway.sibling_url else ""
+        yield f"intake {gateway.name or '(named by --name)'}{among}"
     yield (
         f"DICOM door at {dicom.host}:{dicom.port} as {dicom.ae_title} (STAT: {dicom.stat_ae_title}), "
         f"{'TLS' if dicom.tls else 'no TLS'}, {dicom.receivers} processes"

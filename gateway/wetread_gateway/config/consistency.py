@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from wetread_gateway.config.convert import Mistake
+from wetread_gateway.config.files import first_line
 from wetread_gateway.rules import pattern_complaint
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 def contradictions(settings: Settings) -> Iterator[Mistake]:
     """Give everything in `settings` that does not go together."""
     yield from _store(settings)
+    yield from _siblings(settings)
     yield from _doors(settings)
     yield from _peers(settings)
     for name, words in (
@@ -47,21 +49,58 @@ def is_loopback(host: str) -> bool:
 
 
 def _store(settings: Settings) -> Iterator[Mistake]:
-    store = settings.gateway.store
-    if not store:
+    store, file = settings.gateway.store, settings.gateway.store_file
+    key = "store" if file is None else "store_file"
+    place: Place = ("gateway", key)
+    if file is not None and store:
+        yield Mistake(place, "gateway.store and gateway.store_file name two stores", "leave one of them out")
         return
-    place: Place = ("gateway", "store")
+    if file is not None:
+        try:
+            store = first_line(file)
+        except (OSError, UnicodeDecodeError) as error:
+            yield Mistake(place, f"gateway.store_file cannot be read ({type(error).__name__})", "correct the file")
+            return
+    if not store and file is None:
+        return
     remedy = 'write "" for SQLite or "postgresql+psycopg://user@host/database?passfile=FILE"'
+    if file is not None:
+        remedy = 'write "postgresql+psycopg://user:password@host/database" as its first line'
     try:
         url = make_url(store)
     except ArgumentError:
-        yield Mistake(place, "gateway.store is no address of a database", remedy)
+        yield Mistake(place, f"gateway.{key} is no address of a database", remedy)
         return
     if url.drivername != "postgresql+psycopg":
-        yield Mistake(place, f"gateway.store: {url.drivername!r} is no store of ours", remedy)
-    if url.password or "password" in url.query:
-        remedy = "put it into a file: ...?passfile=FILE (PostgreSQL's form)"
+        yield Mistake(place, f"gateway.{key}: {url.drivername!r} is no store of ours", remedy)
+    if file is None and (url.password or "password" in url.query):
+        remedy = "put it into a file: ...?passfile=FILE (PostgreSQL's form), or all of it into store_file"
         yield Mistake(place, "gateway.store holds a password", remedy)
+
+
+def _siblings(settings: Settings) -> Iterator[Mistake]:
+    """Check where the other intakes are; their name may come from the command line."""
+    gateway = settings.gateway
+    if not gateway.sibling_url:
+        for key in ("sibling_token_file", "sibling_authorities"):
+            if getattr(gateway, key) is not None:
+                remedy = 'add sibling_url = "https://{name}.wetread-intake:8080", or leave it out'
+                yield Mistake(("gateway", key), f"gateway.{key} is of no use without sibling_url", remedy)
+        return
+    place: Place = ("gateway", "sibling_url")
+    remedy = 'write it as "https://{name}.wetread-intake:8080"'
+    if gateway.sibling_url.count("{name}") != 1 or set("{}") & set(gateway.sibling_url.replace("{name}", "")):
+        yield Mistake(place, "gateway.sibling_url does not hold {name} once", remedy)
+        return
+    url = urlsplit(gateway.sibling_url.replace("{name}", "1"))
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        yield Mistake(place, f"gateway.sibling_url: {gateway.sibling_url!r} is no address of a door", remedy)
+    elif url.username or url.password:
+        yield Mistake(place, "gateway.sibling_url holds a password", "use sibling_token_file")
+    elif url.scheme == "http" and not is_loopback(url.hostname):
+        yield Mistake(place, "gateway.sibling_url: films would travel in the clear", "use https")
+    if not settings.http.port:
+        yield Mistake(place, "gateway.sibling_url needs an HTTP door here too", "give [http] a port")
 
 
 def _doors(settings: Settings) -> Iterator[Mistake]:

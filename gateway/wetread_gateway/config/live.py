@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wetread_gateway.config.bounds import INTAKE_NAME
 from wetread_gateway.config.load import load
 from wetread_gateway.errors import ConfigError
+from wetread_gateway.state.folder import remembered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,12 +21,19 @@ LOG = logging.getLogger(__name__)
 
 
 class LiveSettings:
-    """The settings of `file`; ConfigError when it is broken at the start."""
+    """The settings of `file`; ConfigError when it is broken at the start.
 
-    def __init__(self, file: Path) -> None:
+    `name`: this intake's, before the file's own; without either it is the one that the state folder remembers.
+    """
+
+    def __init__(self, file: Path, name: str = "") -> None:
         self.file = file
         self._stamp = self._look()
-        self.current: Settings = load(file)
+        settings = load(file)
+        self._name = name or settings.gateway.name or remembered(settings.gateway.state_dir)
+        if complaint := INTAKE_NAME.complaint(self._name):
+            raise ConfigError(complaint)
+        self.current: Settings = self._named(settings)
         self._lock = threading.Lock()
 
     def poll(self) -> bool:
@@ -34,11 +44,15 @@ class LiveSettings:
                 return False
             self._stamp = stamp
             try:
-                self.current = load(self.file)
+                self.current = self._named(load(self.file))
             except ConfigError as error:
                 LOG.error("the changed configuration is not taken up: %s", error)
                 return False
             return True
+
+    def _named(self, settings: Settings) -> Settings:
+        """Give the settings under the name that the intake has started with."""
+        return replace(settings, gateway=replace(settings.gateway, name=self._name))
 
     def _look(self) -> tuple[int, int, int]:
         try:

@@ -34,6 +34,16 @@ class Gateway:
     """Folder of spool, state store and audit. One file system: an instance moves by renaming."""
     store: str = ""
     """Empty for SQLite in the state folder; `postgresql+psycopg://...` when several gateways share a store."""
+    store_file: Path | None = None
+    """File whose first line is the store's address, in place of `store`: it may hold a password."""
+    name: str = ""
+    """This intake's name where several share a store (or by `--name`); the state folder keeps it for good."""
+    sibling_url: str = ""
+    """HTTP door of any intake, such as `https://{name}.wetread-intake:8080`: films of its spool are fetched there."""
+    sibling_token_file: Path | None = None
+    """File whose first line is the bearer token shown to the other intakes."""
+    sibling_authorities: Path | None = None
+    """PEM file of the authorities that sign the other intakes' certificates; without it the system's."""
     reporters: int = 1
     """Processes that build reports; one takes about 40 films a second."""
     drain_s: float = 20.0
@@ -163,8 +173,7 @@ class Triton:
     attempts: int = 3
     """How often a film is read alone after a server error, before it goes to the dead letter."""
     rollouts: str = ""
-    """Where `wetread rollout` keeps which release reads whom: a folder (/...), or `etcd://host:port/prefix`; taken up
-    within a second. Empty: the stable release reads everything."""
+    """Where `wetread rollout` keeps which release reads whom: a folder (/...), `etcd://host:port/prefix`; or nowhere."""
     shadows: int = 64
     """Films that may wait to be read by a candidate in shadow; beyond, the oldest are dropped and counted."""
 

@@ -45,11 +45,10 @@ def request(transaction_uid: str, references: Sequence[Reference]) -> Dataset:
     return information
 
 
-def begin(connection: Connection, transaction_uid: str, destination: str) -> None:
+def begin(connection: Connection, transaction_uid: str, destination: str, home: str = "") -> None:
     """Make a transaction known before it is asked for: its report may be quicker than the answer."""
-    connection.execute(
-        insert(TRANSACTIONS).values(transaction_uid=transaction_uid, destination=destination, asked_at=time.time())
-    )
+    values = {"transaction_uid": transaction_uid, "home": home, "destination": destination, "asked_at": time.time()}
+    connection.execute(insert(TRANSACTIONS).values(values))
 
 
 def end(connection: Connection, transaction_uid: str) -> None:

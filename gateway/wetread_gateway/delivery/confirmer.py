@@ -65,7 +65,8 @@ class Confirmer:
     def step(self) -> bool:
         """Take in the reports that have come, then ask for what is due; False when there was nothing to do."""
         is_reported = self._take_reports()
-        found = queue.due(self._context.store, self._destination.name, DeliveryState.STORED, BATCH)
+        store, name = self._context.store, self._destination.name
+        found = queue.due(store, name, DeliveryState.STORED, BATCH, home=self._context.home)
         if not found or not self._is_gathered(found) or not self._breaker.allows():
             return is_reported
         try:
@@ -124,7 +125,7 @@ class Confirmer:
             if not self._dicom.offers(commitment.PUSH_MODEL):
                 return "storage commitment is not offered"
             with store.write() as connection:
-                commitment.begin(connection, transaction_uid, self._destination.name)
+                commitment.begin(connection, transaction_uid, self._destination.name, self._context.home)
                 queue.asked(connection, parcels, transaction_uid, self._destination.commitment_wait_s)
             self._unanswered.update(parcel.id for parcel in parcels)
             self._dicom.request_commitment(transaction_uid, self._references(parcels))
@@ -181,7 +182,7 @@ class Confirmer:
         query = (
             select(COMMITMENTS)
             .join(TRANSACTIONS, TRANSACTIONS.c.transaction_uid == COMMITMENTS.c.transaction_uid)
-            .where(TRANSACTIONS.c.destination == self._destination.name)
+            .where(TRANSACTIONS.c.destination == self._destination.name, TRANSACTIONS.c.home == self._context.home)
         )
         with self._context.store.read() as connection:
             reports = connection.execute(query).all()
@@ -197,7 +198,7 @@ class Confirmer:
         # A late report, of a transaction that was asked anew since, is as good.
         named = [
             parcel
-            for parcel in queue.awaiting(self._context.store, name)
+            for parcel in queue.awaiting(self._context.store, name, self._context.home)
             if set(parcel.objects) & (committed | failed.keys())
         ]
         self._delivered([parcel for parcel in named if set(parcel.objects) <= committed - failed.keys()], "commitment")

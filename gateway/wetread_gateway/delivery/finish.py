@@ -94,9 +94,9 @@ def _finish_work(context: Context, connection: Connection, work: AnyRow) -> list
         .values(state=WorkState.FINISHED, reason=reason[:1024], changed_at=time.time())
     )
     note(connection, work.study_uid, "deliver", reason or "finished", {"work": work.id})
-    sources = connection.execute(
-        select(INSTANCES.c.id, INSTANCES.c.arrival, INSTANCES.c.study_uid).where(INSTANCES.c.id.in_(work.sources))
-    ).all()
+    # What lies in another intake's spool is moved by that one, which looks for it.
+    ours = INSTANCES.c.id.in_(work.sources) & (INSTANCES.c.home == context.home)
+    sources = connection.execute(select(INSTANCES.c.id, INSTANCES.c.arrival, INSTANCES.c.study_uid).where(ours)).all()
     moves = [_Move(row.arrival, row.study_uid, "dead" if missed else "done") for row in sources]
     for row, move in zip(sources, moves, strict=True):  # the index first, the file after: `locate` knows both places
         path = context.spool.path_in(move.arrival, move.study_uid, move.to)

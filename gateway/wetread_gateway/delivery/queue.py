@@ -56,12 +56,13 @@ def due(
     state: DeliveryState,
     limit: int,
     *,
+    home: str = "",
     without: Collection[int] = (),
     stat_only: bool = False,
 ) -> list[Parcel]:
-    """Give deliveries of a destination that are due: STAT first, then the oldest."""
+    """Give deliveries of a destination that are due at the intake `home`: STAT first, then the oldest."""
     query = (
-        _parcels()
+        _parcels(home)
         .where(
             DELIVERIES.c.state == state, DELIVERIES.c.destination == destination, DELIVERIES.c.not_before <= time.time()
         )
@@ -75,26 +76,25 @@ def due(
     return _read(store, query)
 
 
-def awaiting(store: StateStore, destination: str) -> list[Parcel]:
+def awaiting(store: StateStore, destination: str, home: str = "") -> list[Parcel]:
     """Give the deliveries of a destination that are stored and not confirmed."""
-    query = _parcels().where(DELIVERIES.c.state == DeliveryState.STORED, DELIVERIES.c.destination == destination)
+    query = _parcels(home).where(DELIVERIES.c.state == DeliveryState.STORED, DELIVERIES.c.destination == destination)
     return _read(store, query)
 
 
-def waiting_at(store: StateStore) -> set[tuple[str, DeliveryState]]:
-    """Give the destinations that have something due, and in which state."""
-    query = (
-        select(DELIVERIES.c.destination, DELIVERIES.c.state)
-        .where(DELIVERIES.c.state.in_(_OPEN), DELIVERIES.c.not_before <= time.time())
-        .distinct()
-    )
+def waiting_at(store: StateStore, home: str = "") -> set[tuple[str, DeliveryState]]:
+    """Give the destinations that have something due at the intake `home`, and in which state."""
+    query = select(DELIVERIES.c.destination, DELIVERIES.c.state)
+    if home:
+        query = query.join(WORKS, WORKS.c.id == DELIVERIES.c.work_id).where(WORKS.c.home == home)
+    query = query.where(DELIVERIES.c.state.in_(_OPEN), DELIVERIES.c.not_before <= time.time()).distinct()
     with store.read() as connection:
         return {(str(row[0]), DeliveryState(row[1])) for row in connection.execute(query)}
 
 
-def overdue(store: StateStore, destination: str, before: float) -> list[Parcel]:
+def overdue(store: StateStore, destination: str, before: float, home: str = "") -> list[Parcel]:
     """Give the deliveries of a destination made before `before` and still not done."""
-    query = _parcels().where(
+    query = _parcels(home).where(
         DELIVERIES.c.state.in_(_OPEN), DELIVERIES.c.destination == destination, DELIVERIES.c.created_at < before
     )
     return _read(store, query)
@@ -232,8 +232,10 @@ def _change(connection: Connection, parcel: Parcel, state: DeliveryState, values
     return bool(changed.rowcount)
 
 
-def _parcels() -> Select[Any]:
-    return select(DELIVERIES, WORKS.c.study_uid).join(WORKS, WORKS.c.id == DELIVERIES.c.work_id)
+def _parcels(home: str = "") -> Select[Any]:
+    """Ask for deliveries; of the works of one home where it has a name."""
+    query = select(DELIVERIES, WORKS.c.study_uid).join(WORKS, WORKS.c.id == DELIVERIES.c.work_id)
+    return query.where(WORKS.c.home == home) if home else query
 
 
 def _read(store: StateStore, query: Select[Any]) -> list[Parcel]:

@@ -50,6 +50,7 @@ class Claims:
                 self._destination,
                 DeliveryState.WAITING,
                 1,
+                home=self._context.home,
                 without=self._kept(),
                 stat_only=stat_only,
             )

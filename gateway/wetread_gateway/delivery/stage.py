@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from wetread_gateway.delivery import commitment, finish, queue
 from wetread_gateway.delivery.lane import Lane, Plan
 from wetread_gateway.metrics import ALERTS
-from wetread_gateway.state.tables import COMMITMENTS, DELIVERIES, DeliveryState
+from wetread_gateway.state.tables import COMMITMENTS, DELIVERIES, TRANSACTIONS, DeliveryState
 
 if TYPE_CHECKING:
     from wetread_gateway.context import Context
@@ -48,7 +48,7 @@ class DeliveryStage:
     def step(self) -> None:
         """Look once: at the configuration, at what is due, and now and then at what is overdue."""
         self._follow_configuration()
-        for name, state in queue.waiting_at(self._context.store):
+        for name, state in queue.waiting_at(self._context.store, self._context.home):
             if name in self._lanes:
                 self._lanes[name].ring(state)
             elif name not in self._absent:
@@ -95,14 +95,16 @@ class DeliveryStage:
             )
 
     def _has_reports(self) -> bool:
+        both = COMMITMENTS.c.transaction_uid == TRANSACTIONS.c.transaction_uid
+        query = select(COMMITMENTS.c.transaction_uid).where(both, TRANSACTIONS.c.home == self._context.home)
         with self._context.store.read() as connection:
-            return connection.execute(select(COMMITMENTS.c.transaction_uid).limit(1)).first() is not None
+            return connection.execute(query.limit(1)).first() is not None
 
     def _sweep(self) -> None:
         now = time.time()
         for destination in self._context.settings.destination:
             before = now - destination.give_up_after_h * 3600.0
-            for parcel in queue.overdue(self._context.store, destination.name, before):
+            for parcel in queue.overdue(self._context.store, destination.name, before, self._context.home):
                 last = f": {parcel.reason}" if parcel.reason else ""
                 finish.dead(self._context, [parcel], f"not done within {destination.give_up_after_h:g} h{last}")
         with self._context.store.write() as connection:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from wetread_gateway.config.files import store_url
 from wetread_gateway.doctor.check import Check
+from wetread_gateway.intakes import last_heard_of
+from wetread_gateway.state.homes import homes, is_away
 from wetread_gateway.state.store import StateStore
 from wetread_gateway.state.tables import DELIVERIES, INSTANCES, WORKS, DeliveryState, InstanceState, WorkState
 
@@ -24,11 +27,12 @@ if TYPE_CHECKING:
 def checks(settings: Settings, *, running: bool) -> Iterator[Check]:
     """Check the store, and the spool's backlog. A gateway that never ran has neither, and none is made for it."""
     folder = settings.gateway.state_dir
-    if not settings.gateway.store and not (folder / "state.sqlite").is_file():
+    url = store_url(settings.gateway)
+    if not url and not (folder / "state.sqlite").is_file():
         yield Check("state store", True, f"made in {folder} at the first start")
         return
     try:
-        store = StateStore(folder, settings.gateway.store)
+        store = StateStore(folder, url)
     except (SQLAlchemyError, OSError) as error:
         yield Check(
             "state store", False, f"it does not open: {_words(error)}; is the database up, gateway.store right?"
@@ -37,6 +41,7 @@ def checks(settings: Settings, *, running: bool) -> Iterator[Check]:
     try:
         yield _commit(store)
         yield from _given_up(store)
+        yield from _intakes(store)
     except SQLAlchemyError as error:
         remedy = "stop the gateway, move the store away, and `wetread gateway reindex`"
         yield Check("state store", False, f"{_words(error)}; {remedy}")
@@ -67,6 +72,17 @@ def _given_up(store: StateStore) -> Iterator[Check]:
         )
     if unmatched:
         yield Check("unmatched", None, f"no rule wants {unmatched} instances: `wetread gateway explain FILE` says why")
+
+
+def _intakes(store: StateStore) -> Iterator[Check]:
+    """Tell which of several intakes were heard of of late."""
+    with store.read() as connection:
+        found = homes(connection)
+        away = set(connection.scalars(is_away("")))
+    for row in found if len(found) > 1 else ():
+        said = f"{row.name} was last heard of {last_heard_of(row)}" if row.seen_at else f"{row.name} has stopped"
+        remedy = "; what it holds waits: start it anew with its own folder" if row.name in away else ""
+        yield Check("intakes", None if row.name in away else True, said + remedy)
 
 
 def _count(connection: Connection, table: Table, state: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from wetread_client import Rejected, ServerError, Unavailable
 from wetread_client.errors import Status, WetreadError
 
-from wetread_gateway.errors import SourceMissing
+from wetread_gateway.errors import SiblingAway, SourceMissing
 from wetread_gateway.reading.worklist import Failure, FailureKind
 
 _LENGTH = 300
@@ -29,6 +29,7 @@ CAUSES = (  # the first that fits counts; Rejected is no failure: the refusal is
     Cause(Unavailable, FailureKind.LATER, Status.NOT_FOUND.value, alert="pipeline_not_served"),
     Cause(Unavailable, FailureKind.LATER),
     Cause(ServerError, FailureKind.SUSPECT, mends=True),
+    Cause(SiblingAway, FailureKind.LATER),
     Cause(SourceMissing, FailureKind.HOPELESS, alert="source_missing"),
     Cause(OSError, FailureKind.SUSPECT, alert="source_unreadable"),  # the file is there and cannot be read
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from wetread_client import Retry
 
-from wetread_gateway.errors import GatewayError, LeaseLost, SourceMissing, WorklistAway
+from wetread_gateway.errors import GatewayError, LeaseLost, SiblingAway, SourceMissing, WorklistAway
 from wetread_gateway.reading.wire import Completion, GivenBack, LeaseDocument, Leases
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ class HttpWorklist:
             raise WorklistAway(f"no answer from {self._root}: {type(error).__name__}") from error
         if answer.is_success:
             return answer
+        if answer.status_code == httpx.codes.FAILED_DEPENDENCY:
+            raise SiblingAway(f"an image lies at an intake that {self._root} cannot reach now")
         if answer.status_code in _AWAY:
             raise WorklistAway(f"{self._root} answers {answer.status_code}")
         if answer.status_code == httpx.codes.CONFLICT:

@@ -35,12 +35,17 @@ COLUMNS = (
 _AT_ONCE = 5000  # a statement takes only so many values
 
 
-def due(now: float, routes: Routes, *, stat_only: bool) -> tuple[ColumnElement[bool], ...]:
+def due(
+    now: float, routes: Routes, *, stat_only: bool, away: frozenset[str] = frozenset()
+) -> tuple[ColumnElement[bool], ...]:
     """Give the works that may be leased, as two conditions: each has the order of the index, their union has not.
 
     What waits for a pipeline that is paused is left out as far as its row tells; `Routes.waits` tells the rest.
+    `away`: intakes whose films cannot be had.
     """
     also = [WORKS.c.kind == WorkKind.READ]
+    if away:
+        also.append(WORKS.c.home.not_in(sorted(away)))
     if stat_only:
         also.append(WORKS.c.priority == Priority.STAT)
     also += [not_(_waits(served.pipeline, routes)) for served in sorted(routes.without) if served.arm == STABLE]
@@ -86,11 +91,11 @@ def choose(held: Sequence[Any], due: Sequence[Any]) -> list[Any]:
 def sources_of(connection: Connection, works: Sequence[Any]) -> dict[int, LeasedSource]:
     """Give the images of works, by the id of their row."""
     ids = sorted({source for work in works for source in work.sources})
-    columns = (INSTANCES.c.id, INSTANCES.c.sop_uid, INSTANCES.c.path)
+    columns = (INSTANCES.c.id, INSTANCES.c.sop_uid, INSTANCES.c.path, INSTANCES.c.home)
     found: dict[int, LeasedSource] = {}
     for start in range(0, len(ids), _AT_ONCE):
         rows = connection.execute(select(*columns).where(INSTANCES.c.id.in_(ids[start : start + _AT_ONCE])))
-        found.update((row.id, LeasedSource(row.sop_uid, row.path)) for row in rows)
+        found.update((row.id, LeasedSource(row.sop_uid, row.path, row.home)) for row in rows)
     return found
 
 

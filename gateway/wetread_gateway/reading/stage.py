@@ -24,7 +24,7 @@ def run(context: Context) -> None:
         reader = Reader(
             StoreWorklist(context),
             pipelines,
-            context.slot,
+            f"{context.home}/{context.slot}" if context.home else context.slot,
             lambda: context.settings.triton,
             wake,
             way=context.right_of_way(),

@@ -13,13 +13,15 @@ from wetread_client.errors import Status
 
 from wetread_gateway import metrics
 from wetread_gateway.audit import AuditEvent
-from wetread_gateway.errors import LeaseLost, SourceMissing
+from wetread_gateway.errors import LeaseLost, SiblingAway, SourceMissing
 from wetread_gateway.instance import study_key
 from wetread_gateway.reading.leasing import COLUMNS, choose, due, lease_of, sources_of
 from wetread_gateway.reading.routes import Routes
 from wetread_gateway.reading.segmentation_table import keep_segmentation
 from wetread_gateway.reading.shadow_readings import keep_shadow
-from wetread_gateway.reading.worklist import Failure, FailureKind, Lease
+from wetread_gateway.reading.worklist import Failure, FailureKind, Lease, LeasedSource
+from wetread_gateway.siblings import Held
+from wetread_gateway.state.homes import Away
 from wetread_gateway.state.store import note
 from wetread_gateway.state.tables import INSTANCES, READINGS, WORKS, WorkState
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 _REASON_LENGTH = 1000
 _LONGEST_WAIT_S = 300.0
+_SIBLING_WAIT_S = 3.0
 _READ = (WorkState.READ, WorkState.REPORTED, WorkState.FINISHED)
 
 
@@ -46,6 +49,7 @@ class StoreWorklist:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._away = Away(context.store, context.home)
         self._leasing = threading.Lock()  # two threads of one owner would not see each other's choice
 
     def lease(
@@ -54,7 +58,7 @@ class StoreWorklist:
         """Lease works, all in one transaction; what was leased before and has expired is due again."""
         with self._leasing:
             routes = Routes(self._context.rollouts, without)
-            may = due(time.time(), routes, stat_only=stat_only)
+            may = due(time.time(), routes, stat_only=stat_only, away=self._away.names())
             # Most looks find nothing: they shall not take the writers' lock.
             with self._context.store.read() as connection:
                 if not any(connection.execute(select(WORKS.c.id).where(which).limit(1)).first() for which in may):
@@ -77,8 +81,8 @@ class StoreWorklist:
         """Give the lease under which a work is being read, or was read by nobody else; LeaseLost."""
         return self._known(work, token, (WorkState.LEASED, *_READ))
 
-    def source(self, work: int, token: int, n: int) -> Path:
-        """Give the file of one image to who has but these numbers; a series has a thousand of them. LeaseLost."""
+    def source(self, work: int, token: int, n: int) -> Path | bytes:
+        """Give one image to who has but these numbers, as `film`; a series has a thousand of them. LeaseLost."""
         states = (WorkState.LEASED, *_READ)
         with self._context.store.read() as connection:
             known = and_(WORKS.c.id == work, WORKS.c.state.in_(states), WORKS.c.lease_token == token)
@@ -86,8 +90,10 @@ class StoreWorklist:
             if row is None:
                 raise LeaseLost(f"work {work} is not leased under token {token} any more")
             one = row.sources[n : n + 1]
-            path = connection.execute(select(INSTANCES.c.path).where(INSTANCES.c.id.in_(one))).scalar()
-        return self._located(path or "", row.study_uid, n, len(row.sources))
+            query = select(INSTANCES.c.home, INSTANCES.c.path).where(INSTANCES.c.id.in_(one))
+            found = connection.execute(query).first()
+        held = Held(found.home, found.path, row.study_uid) if found else Held(self._context.home, "", row.study_uid)
+        return self._found(held, n, len(row.sources))
 
     def _known(self, work: int, token: int, states: Sequence[WorkState]) -> Lease:
         with self._context.store.read() as connection:
@@ -161,19 +167,16 @@ class StoreWorklist:
                 update(WORKS).where(mine).values(state=WorkState.WAITING, lease_until=0.0, changed_at=time.time())
             ).rowcount
 
-    def film(self, lease: Lease, n: int) -> Path:
-        """Give the file of the n-th source."""
-        hint = lease.sources[n].hint if n < len(lease.sources) else ""
-        return self._located(hint, lease.study_uid, n, len(lease.sources))
+    def film(self, lease: Lease, n: int) -> Path | bytes:
+        """Give the n-th source: its file, or its bytes where it lies in another intake's spool."""
+        source = lease.sources[n] if n < len(lease.sources) else LeasedSource("", "", self._context.home)
+        return self._found(Held(source.home, source.hint, lease.study_uid), n, len(lease.sources))
 
-    def _located(self, hint: str, study_uid: str, n: int, count: int) -> Path:
-        missing = SourceMissing(f"the file of image {n + 1} of {count} is nowhere in the spool")
-        if not hint:
-            raise missing
+    def _found(self, held: Held, n: int, count: int) -> Path | bytes:
         try:
-            return self._context.spool.locate(hint, study_uid)
-        except FileNotFoundError as error:
-            raise missing from error
+            return self._context.siblings.film(held)
+        except SourceMissing as error:
+            raise SourceMissing(f"the file of image {n + 1} of {count} is nowhere in the spool") from error
 
     def _lease(
         self, connection: Connection, n: int, owner: str, may: Sequence[ColumnElement[bool]], routes: Routes
@@ -220,6 +223,8 @@ class StoreWorklist:
             extra={"study": study_key(lease.study_uid), "work": lease.work, "reason": failure.code},
         )
         for source in lease.sources:
+            if source.home != self._context.home:
+                continue  # its own intake moves it
             try:
                 self._context.spool.move(source.hint, lease.study_uid, "dead")
             except FileNotFoundError:
@@ -243,6 +248,8 @@ class StoreWorklist:
 
 def _patience(connection: Connection, lease: Lease, failure: Failure) -> float:
     """Give the seconds to wait at least: one that runs out of time again and again shall not keep a slot for good."""
+    if failure.code == SiblingAway.__name__:
+        return _SIBLING_WAIT_S
     if failure.code != Status.DEADLINE_EXCEEDED.value:
         return 0.0
     created_at: float = connection.execute(select(WORKS.c.created_at).where(WORKS.c.id == lease.work)).scalar_one()

@@ -32,10 +32,14 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class LeasedSource:
-    """One image of a work. `hint`: its path in the spool as the index has it; empty for who only has HTTP."""
+    """One image of a work. `hint`: its path in the spool as the index has it; empty for who only has HTTP.
+
+    `home`: the intake whose spool that is.
+    """
 
     sop_uid: str
     hint: str = ""
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from wetread_gateway.errors import DiskFull
 from wetread_gateway.spool import meta
@@ -202,6 +202,11 @@ class Spool:
     def closed(self, association: str, calling_ae: str) -> None:
         """Take the note away."""
         self._disk.unlink(self.associations / _note(association, calling_ae))
+
+    def callers(self) -> tuple[str, ...]:
+        """Give the calling AEs that have an association open, in all processes."""
+        with os.scandir(self.associations) as entries:
+            return tuple(sorted({unquote(entry.name.partition("~")[2]) for entry in entries}))
 
     def open_associations(self, calling_ae: str) -> int:
         """Count the open associations of a calling AE, in all processes."""

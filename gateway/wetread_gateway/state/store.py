@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from sqlalchemy import Row, create_engine, event, insert
 from sqlalchemy.engine import make_url
 
-from wetread_gateway.state.tables import EVENTS, METADATA
+from wetread_gateway.state.tables import EVENTS
+from wetread_gateway.state.upgrade import bring_up_to_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 BUSY_S = 30.0
+# A machine that goes down within a transaction must not hold its locks until TCP notices, which takes hours.
+_SESSION = (
+    "-c idle_in_transaction_session_timeout=30000 "
+    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+)
 
 # A row of a query whose columns mypy need not know: its attributes are the columns' names.
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
@@ -39,7 +45,7 @@ class StateStore:
         self.url = url or f"sqlite:///{folder / 'state.sqlite'}"
         self.engine = _engine(self.url)
         self._turns = _Turns(folder / "state.turns") if self.is_sqlite else None
-        METADATA.create_all(self.engine)
+        bring_up_to_date(self.engine)
 
     @property
     def is_sqlite(self) -> bool:
@@ -106,7 +112,9 @@ def note(
 
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, json_serializer=_dumps)
+        return create_engine(
+            url, pool_pre_ping=True, json_serializer=_dumps, connect_args={"options": _SESSION, "connect_timeout": 10}
+        )
     engine = create_engine(url, json_serializer=_dumps, connect_args={"timeout": BUSY_S})
 
     @event.listens_for(engine, "connect")

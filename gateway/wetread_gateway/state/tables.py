@@ -12,6 +12,12 @@ from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer,
 from sqlalchemy import UniqueConstraint as Unique
 
 METADATA = MetaData()
+HOME = 48  # characters of an intake's name
+
+
+def _home() -> Column[str]:
+    """Make a column that names an intake; empty where there is only one."""
+    return Column("home", String(HOME), nullable=False, default="", server_default="")
 
 
 class InstanceState(StrEnum):
@@ -78,8 +84,9 @@ INSTANCES = Table(
     "instances",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("arrival", String(80), unique=True, nullable=False),  # the file's name in `received`: sorted only once
-    Column("path", String(255), nullable=False),  # in the spool, relative to it
+    _home(),  # whose spool holds the file
+    Column("arrival", String(80), nullable=False),  # the file's name in `received`: sorted only once
+    Column("path", String(255), nullable=False),  # in its home's spool, relative to it
     Column("state", String(16), nullable=False),
     Column("reason", String(255), nullable=False, default=""),
     Column("sop_uid", String(64), nullable=False, index=True),
@@ -99,6 +106,8 @@ INSTANCES = Table(
     Column("rule", String(64), nullable=False, default=""),
     Column("pixel_digest", String(64), nullable=False, default=""),  # SHA-256 of the decoded samples, set at purging
     Column("received_at", Float, nullable=False),
+    Unique("home", "arrival"),
+    Index("instances_by_arrival", "arrival"),
 )
 
 SERIES = Table(  # series of several images that wait to be whole
@@ -106,6 +115,7 @@ SERIES = Table(  # series of several images that wait to be whole
     METADATA,
     Column("series_uid", String(64), primary_key=True),
     Column("patient_digest", String(64), primary_key=True),
+    _home(),  # where its last image came: that one judges whether it is whole
     Column("study_uid", String(64), nullable=False),
     Column("calling_ae", String(16), nullable=False),
     Column("expected", Integer),
@@ -119,6 +129,7 @@ WORKS = Table(
     "works",
     METADATA,
     Column("id", Integer, primary_key=True),
+    _home(),  # of its first source: that one reports, delivers and purges
     Column("kind", String(16), nullable=False),
     Column("state", String(16), nullable=False),
     Column("study_uid", String(64), nullable=False, index=True),
@@ -187,6 +198,7 @@ OBJECTS = Table(
     "objects",
     METADATA,
     Column("sop_uid", String(64), primary_key=True),
+    _home(),  # whose spool holds the file
     Column("work_id", Integer, ForeignKey("works.id"), nullable=False, index=True),
     Column("kind", String(24), nullable=False),  # an ObjectKind
     Column("sop_class", String(64), nullable=False),
@@ -221,6 +233,7 @@ TRANSACTIONS = Table(  # commitment requests of ours without a report yet: what 
     "transactions",
     METADATA,
     Column("transaction_uid", String(64), primary_key=True),
+    _home(),  # who asked, and takes the report wherever it comes
     Column("destination", String(64), nullable=False),
     Column("asked_at", Float, nullable=False),
 )
@@ -232,6 +245,16 @@ COMMITMENTS = Table(  # reports that came to our door, for transactions of ours
     Column("committed", JSON, nullable=False),  # SOP Instance UIDs
     Column("failed", JSON, nullable=False),  # [[SOP Instance UID, Failure Reason], ...]
     Column("reported_at", Float, nullable=False),
+)
+
+HOMES = Table(  # the intakes that share this store, as each has last said of itself; empty where there is only one
+    "homes",
+    METADATA,
+    Column("name", String(HOME), primary_key=True),
+    Column("seen_at", Float, nullable=False),
+    Column("sorted_at", Float, nullable=False),  # all that had come by then is sorted
+    Column("callers", JSON, nullable=False),  # AE titles that had an association open then
+    Column("unsorted", Integer, nullable=False),  # files that wait in `received`
 )
 
 EVENTS = Table(  # the timeline of every study

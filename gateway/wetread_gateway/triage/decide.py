@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, or_, select
 
 from wetread_gateway.rules import match
+from wetread_gateway.siblings import Held
 from wetread_gateway.state.tables import INSTANCES, OBJECTS, InstanceState
 from wetread_gateway.triage.placement import Placement
 from wetread_gateway.triage.sop_classes import not_read
@@ -33,6 +34,7 @@ _KNOWN = (
     .where(or_(INSTANCES.c.arrival.in_(bindparam("names", expanding=True)), INSTANCES.c.sop_uid.in_(_UIDS)))
     .order_by(INSTANCES.c.id.desc())
 )
+_NEWER = select(INSTANCES.c.id, INSTANCES.c.sop_uid, INSTANCES.c.state).where(INSTANCES.c.sop_uid.in_(_UIDS))
 _OURS = select(OBJECTS.c.sop_uid).where(OBJECTS.c.sop_uid.in_(_UIDS))
 _HELD = (InstanceState.SORTED, InstanceState.PURGED)
 
@@ -50,17 +52,32 @@ class NotYet(Exception):
     """The decision waits for a comparison of twins."""
 
 
-def look_up(connection: Connection, items: Sequence[Arrived]) -> Seen:
-    """Ask the state store about a batch."""
+def look_up(connection: Connection, items: Sequence[Arrived], home: str = "") -> Seen:
+    """Ask the state store about a batch; `home`: the intake that it came to."""
     uids = [item.sop_uid for item in items if item.sighting]
     seen = Seen()
     names = {item.name for item in items}
     for row in connection.execute(_KNOWN, {"names": list(names), "uids": uids}):
-        if row.arrival in names:
+        if row.arrival in names and row.home == home:
             seen.done[row.arrival] = row
         seen.by_uid.setdefault(row.sop_uid, []).append(row)
     seen.ours = set(connection.scalars(_OURS, {"uids": uids}))
     return seen
+
+
+def still_true(connection: Connection, placements: Sequence[Placement], seen: Seen) -> list[Placement]:
+    """Give the placements of whose instances no more is known than when they were decided."""
+    uids = [placement.item.sop_uid for placement in placements]
+    found: dict[str, dict[int, str]] = {}
+    for row in connection.execute(_NEWER, {"uids": uids}):
+        found.setdefault(row.sop_uid, {})[row.id] = row.state
+    return [
+        placement
+        for placement in placements
+        if placement.item.sighting is None
+        or found.get(placement.item.sop_uid, {})
+        == {row.id: row.state for row in seen.by_uid.get(placement.item.sop_uid, ())}
+    ]
 
 
 class Decider:
@@ -117,8 +134,11 @@ class Decider:
             return
         old = Known(None, holder.pixel_digest)
         if holder.path and holder.state != InstanceState.PURGED:
-            with suppress(FileNotFoundError):
-                old = Known(self._context.spool.locate(holder.path, holder.study_uid))
+            if holder.home != self._context.home:
+                old = Known(None, elsewhere=Held(holder.home, holder.path, holder.study_uid))
+            else:
+                with suppress(FileNotFoundError):
+                    old = Known(self._context.spool.locate(holder.path, holder.study_uid))
         self._twins.compare(item.path, old, stat=item.arrival.stat)
 
 

@@ -64,6 +64,7 @@ class Filing:
         self._spool = spool
         self._rollouts = rollouts
         self._now = now
+        self._home = settings.gateway.name
         self.made = Made()
 
     def file(self, placements: Sequence[Placement]) -> Made:
@@ -71,7 +72,7 @@ class Filing:
         patients = self._studies(placements)
         arms = self._arms(placements)
         self._contradictions(placements, patients)
-        rows = [row_of(placement, self._spool) for placement in placements]
+        rows = [row_of(placement, self._spool, self._home) for placement in placements]
         ids = self._connection.scalars(
             insert(INSTANCES).returning(INSTANCES.c.id, sort_by_parameter_order=True), rows
         ).all()
@@ -154,7 +155,7 @@ class Filing:
         return NewWork(
             study_uid=facts.study_instance_uid,
             patient_digest=facts.patient_digest,
-            sources=(Source(row_id, facts.sop_instance_uid),),
+            sources=(Source(row_id, facts.sop_instance_uid, self._home),),
             wanted=Wanted.by(self._settings, placement.rule, stat=placement.item.arrival.stat),
             arm=arms[facts.study_instance_uid, placement.rule.pipeline],
         )
@@ -166,6 +167,7 @@ class Filing:
         for (series, digest), placement in newest.items():
             facts = placement.item.facts
             values: dict[str, Any] = {
+                "home": self._home,
                 "study_uid": facts.study_instance_uid,
                 "calling_ae": fit(placement.item.arrival.calling_ae, 16),
                 "last_at": self._now,

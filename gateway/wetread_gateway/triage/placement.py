@@ -95,11 +95,12 @@ def _unreadable(spool: Spool, path: Path, reason: str) -> Arrived:
     return Arrived(path, arrival, None, reason, uid, sop_class)
 
 
-def row_of(placement: Placement, spool: Spool) -> dict[str, object]:
-    """Give the instance's row, every text fit for its column."""
+def row_of(placement: Placement, spool: Spool, home: str = "") -> dict[str, object]:
+    """Give the instance's row, every text fit for its column; `home`: whose spool it is."""
     item = placement.item
     facts = item.sighting.facts if item.sighting else None
     return {
+        "home": home,
         "arrival": item.name,
         "path": spool.path_in(item.name, placement.study_uid, FOLDERS[placement.state]),
         "state": placement.state,

@@ -15,6 +15,7 @@ from sqlalchemy import insert, select, update
 from wetread_gateway.audit import AuditEvent
 from wetread_gateway.rules import match
 from wetread_gateway.spool.spool import SORTED
+from wetread_gateway.state.homes import take_turn
 from wetread_gateway.state.tables import (
     INSTANCES,
     STUDIES,
@@ -69,14 +70,18 @@ def _study(context: Context, files: list[tuple[Sorted, Path]]) -> tuple[int, int
     """Index one study's files, in the order in which they came."""
     files.sort(key=lambda one: one[1].name.partition("-")[2])
     with context.store.write() as connection:
+        if context.home:
+            take_turn(connection)
         names = [path.name for _, path in files]
-        known = set(connection.scalars(select(INSTANCES.c.arrival).where(INSTANCES.c.arrival.in_(names))))
+        ours = (INSTANCES.c.home == context.home) & INSTANCES.c.arrival.in_(names)
+        known = set(connection.scalars(select(INSTANCES.c.arrival).where(ours)))
         new = [(folder, arrived(context.spool, path)) for folder, path in files if path.name not in known]
         groups: dict[tuple[str, ...], Group] = {}
         placed: dict[tuple[str, str], int] = {}
         for folder, item in new:
             placement = _placement(context, folder, item)
-            row = row_of(placement, context.spool) | {"path": str(item.path.relative_to(context.spool.root))}
+            row = row_of(placement, context.spool, context.home)
+            row |= {"path": str(item.path.relative_to(context.spool.root))}
             row_id = connection.execute(insert(INSTANCES).values(**row).returning(INSTANCES.c.id)).scalar_one()
             if placement.state is not InstanceState.SORTED:
                 continue

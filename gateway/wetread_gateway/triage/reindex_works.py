@@ -17,6 +17,7 @@ from wetread_gateway.state.tables import (
     DELIVERIES,
     INSTANCES,
     OBJECTS,
+    SERIES,
     WORKS,
     DeliveryState,
     InstanceState,
@@ -24,6 +25,7 @@ from wetread_gateway.state.tables import (
     WorkState,
 )
 from wetread_gateway.triage.arms import FixedArm, fix_arms
+from wetread_gateway.triage.placement import fit
 from wetread_gateway.triage.works import Made, NewWork, Options, Source, Wanted, digest_of, make
 
 if TYPE_CHECKING:
@@ -114,8 +116,8 @@ def _reported(
     work = _insert(context, connection, group, kind, number, state)
     now, study = time.time(), group.images[0][1].study_uid
     for result in results:
-        row = {"sop_uid": result.sop_uid, "work_id": work, "kind": result.kind, "path": result.path}
-        row |= {"sop_class": _SOP_CLASSES[result.kind], "study_uid": study, "created_at": now}
+        row = {"sop_uid": result.sop_uid, "home": context.home, "work_id": work, "kind": result.kind}
+        row |= {"path": result.path, "sop_class": _SOP_CLASSES[result.kind], "study_uid": study, "created_at": now}
         connection.execute(insert(OBJECTS).values(**row))
     wanted = _wanted(context, group)
     by_name = {destination.name: destination for destination in context.settings.destination}
@@ -135,6 +137,9 @@ def _reported(
 def _unreported(context: Context, connection: Connection, group: Group) -> None:
     """Note a work of which no result is there: over, given up, or to be read."""
     if group.folder == "studies":
+        if context.home and group.images[0][1].item.facts.modality not in _single(context):
+            _open_series(context, connection, group)
+            return
         new = _new(context, connection, group)
         if new is not None:
             make(connection, [new], time.time(), Made())
@@ -143,6 +148,29 @@ def _unreported(context: Context, connection: Connection, group: Group) -> None:
     digest = digest_of(placement.item.sop_uid for _, placement in group.images)
     number = len(connection.execute(select(WORKS.c.id).where(WORKS.c.sources_digest == digest)).all()) + 1
     _insert(context, connection, group, WorkKind.READ, number, state)
+
+
+def _open_series(context: Context, connection: Connection, group: Group) -> None:
+    """Let triage judge a series anew: other intakes may hold more of it."""
+    first = group.images[0][1]
+    facts = first.item.facts
+    values: dict[str, object] = {
+        "home": context.home,
+        "study_uid": first.study_uid,
+        "calling_ae": fit(first.item.arrival.calling_ae, 16),
+        "last_at": time.time(),
+        "is_open": True,
+    }
+    if facts.expected_instances:
+        values |= {"expected": facts.expected_instances, "expected_from": "sender"}
+    key = (SERIES.c.series_uid == facts.series_instance_uid) & (SERIES.c.patient_digest == facts.patient_digest)
+    if connection.execute(update(SERIES).where(key).values(values)).rowcount == 0:
+        names = {"series_uid": facts.series_instance_uid, "patient_digest": facts.patient_digest}
+        connection.execute(insert(SERIES).values(names | values))
+
+
+def _single(context: Context) -> tuple[str, ...]:
+    return context.settings.completeness.single_image_modalities
 
 
 def _new(context: Context, connection: Connection, group: Group) -> NewWork | None:
@@ -154,11 +182,11 @@ def _new(context: Context, connection: Connection, group: Group) -> NewWork | No
         query = update(INSTANCES).where(INSTANCES.c.id.in_(ids))
         connection.execute(query.values(state=InstanceState.UNMATCHED, reason="no rule matches"))
         return None
-    single = facts.modality in context.settings.completeness.single_image_modalities
+    single = facts.modality in _single(context)
     return NewWork(
         study_uid=first.study_uid,
         patient_digest=facts.patient_digest,
-        sources=tuple(Source(row_id, placement.item.sop_uid) for row_id, placement in group.images),
+        sources=tuple(Source(row_id, placement.item.sop_uid, context.home) for row_id, placement in group.images),
         wanted=_wanted(context, group),
         arm=_arm(context, connection, group),
         completeness="single" if single else "unconfirmed",
@@ -186,8 +214,9 @@ def _insert(
     wanted, now = _wanted(context, group), time.time()
     digest = digest_of(placement.item.sop_uid for _, placement in group.images)
     before = select(WORKS.c.id).where(WORKS.c.sources_digest == digest, WORKS.c.number < number)
-    single = first.item.facts.modality in context.settings.completeness.single_image_modalities
+    single = first.item.facts.modality in _single(context)
     row: dict[str, Any] = {
+        "home": context.home,
         "kind": kind,
         "state": state,
         "study_uid": first.study_uid,

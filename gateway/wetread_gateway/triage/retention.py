@@ -34,6 +34,7 @@ from wetread_gateway.state.tables import (
     InstanceState,
     WorkState,
 )
+from wetread_gateway.triage.moving import follow
 from wetread_gateway.triage.pixel_process import PixelProcess, PixelsUnknown
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 EVERY_S = 60.0
+FOLLOW_S = 5.0
+"""Seconds between two looks for our files of works that other intakes have ended."""
 STUDIES_AT_ONCE = 500
 _OVER = (WorkState.FINISHED, WorkState.SUPERSEDED)
 _READ = (InstanceState.SORTED, InstanceState.CORRECTED)
@@ -66,9 +69,13 @@ class Janitor:
 
     def run(self) -> None:
         """Purge now and then until closed: on a thread of its own, since decoding for the digests takes its time."""
-        while not self._closed.wait(EVERY_S):
+        purged_at = time.monotonic()
+        while not self._closed.wait(FOLLOW_S):
             try:
-                self.purge()
+                follow(self._context)
+                if time.monotonic() - purged_at >= EVERY_S:
+                    purged_at = time.monotonic()
+                    self.purge()
             except Exception:  # this thread's outermost loop: whatever is wrong now, it tries again in a minute
                 LOG.exception("purging failed")
 
@@ -89,7 +96,10 @@ class Janitor:
     def _purge_studies(self, until: float) -> int:
         with self._context.store.read() as connection:
             here = exists().where(
-                INSTANCES.c.study_uid == WORKS.c.study_uid, INSTANCES.c.state.in_(_READ), INSTANCES.c.path != ""
+                INSTANCES.c.study_uid == WORKS.c.study_uid,
+                INSTANCES.c.home == self._context.home,
+                INSTANCES.c.state.in_(_READ),
+                INSTANCES.c.path != "",
             )
             over = (WORKS.c.state.in_(_OVER), WORKS.c.changed_at < until)
             query = select(WORKS.c.study_uid).distinct().where(*over, here)
@@ -101,9 +111,10 @@ class Janitor:
         context = self._context
         with context.store.read() as connection:
             works = connection.execute(select(WORKS).where(WORKS.c.study_uid == study_uid)).all()
-            query = select(INSTANCES).where(INSTANCES.c.study_uid == study_uid, INSTANCES.c.state.in_(_READ))
-            images = connection.execute(query).all()
-            results = connection.scalars(select(OBJECTS.c.path).where(OBJECTS.c.study_uid == study_uid)).all()
+            here = (INSTANCES.c.study_uid == study_uid) & (INSTANCES.c.home == context.home)
+            images = connection.execute(select(INSTANCES).where(here, INSTANCES.c.state.in_(_READ))).all()
+            ours = (OBJECTS.c.study_uid == study_uid) & (OBJECTS.c.home == context.home)
+            results = connection.scalars(select(OBJECTS.c.path).where(ours)).all()
             undelivered = connection.scalars(_undelivered().where(WORKS.c.study_uid == study_uid)).first()
         if undelivered is not None or any(work.state not in _OVER or work.changed_at >= until for work in works):
             return 0
@@ -135,7 +146,10 @@ class Janitor:
 
     def _purge_useless(self, until: float, states: Sequence[InstanceState]) -> int:
         query = select(INSTANCES).where(
-            INSTANCES.c.state.in_(states), INSTANCES.c.received_at < until, INSTANCES.c.path != ""
+            INSTANCES.c.home == self._context.home,
+            INSTANCES.c.state.in_(states),
+            INSTANCES.c.received_at < until,
+            INSTANCES.c.path != "",
         )
         with self._context.store.read() as connection:
             due = connection.execute(query.limit(STUDIES_AT_ONCE)).all()

@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from wetread_gateway.audit import AuditEvent
 from wetread_gateway.delivery.ask import count_series
-from wetread_gateway.errors import BadInstance
+from wetread_gateway.errors import BadInstance, SiblingAway, SourceMissing
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import ALERTS
 from wetread_gateway.rules import match
+from wetread_gateway.siblings import Held
+from wetread_gateway.state.homes import take_turn
 from wetread_gateway.state.tables import EVENTS, INSTANCES, SERIES, InstanceState
 from wetread_gateway.triage.arms import fix_arms
 from wetread_gateway.triage.facts import instance_facts
+from wetread_gateway.triage.others import Others
 from wetread_gateway.triage.works import Made, NewWork, Source, Wanted, make, supersede, works_of
 
 if TYPE_CHECKING:
@@ -72,19 +76,20 @@ class SeriesWatch:
             return False
         self._looked_at = now
         self._answers()
+        others = Others(self._context.home, now)
         with self._context.store.read() as connection:
-            waiting = [
-                (row, _images(connection, row)) for row in connection.execute(select(SERIES).where(SERIES.c.is_open))
-            ]
+            rows = connection.execute(select(SERIES).where(SERIES.c.is_open)).all()
+            if rows:
+                others.look(connection)
+            waiting = [(row, _images(connection, row)) for row in rows if others.leave_to_us(row)]
         done = False
         for row, images in waiting:
-            whole = self._whole(row, len(images), now)
+            whole = self._whole(row, len(images), now, others)
             if whole is not None:
-                self._close(row, images, whole, now)
-                done = True
+                done |= self._try_to_close(row, images, whole, now)
         return done
 
-    def _whole(self, row: Row[Any], have: int, now: float) -> _Whole | None:
+    def _whole(self, row: Row[Any], have: int, now: float, others: Others) -> _Whole | None:
         """Tell whether a series is whole by now."""
         rules = self._context.settings.completeness
         silent = now - row.last_at
@@ -96,10 +101,10 @@ class SeriesWatch:
             self._ask(row, now)
         if (row.series_uid, row.patient_digest) in self._asking or silent < rules.quiet_s:
             return None
-        if self._context.spool.open_associations(row.calling_ae):
+        if self._context.spool.open_associations(row.calling_ae) or others.may_have_more(row, rules.quiet_s):
             return None
         of = "an unknown number of" if row.expected is None else str(row.expected)
-        return _Whole("unconfirmed", f"{have} of {of} images, and nothing came for {rules.quiet_s:g} s")
+        return _Whole("unconfirmed", f"{have} of {of} images, and nothing came for {rules.quiet_s:g} s{others.said()}")
 
     def _ask(self, row: Row[Any], now: float) -> None:
         settings = self._context.settings
@@ -126,6 +131,18 @@ class SeriesWatch:
                     values = {"expected": count, "expected_from": "c-find"}
                     connection.execute(update(SERIES).where(_is(*key)).values(**values))
 
+    def _try_to_close(self, row: Row[Any], images: Sequence[Row[Any]], whole: _Whole, now: float) -> bool:
+        """Close it; False when that waits for another intake."""
+        try:
+            self._close(row, images, whole, now)
+        except SiblingAway as error:  # all that is known of it lies there
+            LOG.info("a series waits for an intake: %s", error, extra={"study": study_key(row.study_uid)})
+            return False
+        except IntegrityError:  # another intake has made the same work in this moment
+            LOG.warning("a series is looked at again", extra={"study": study_key(row.study_uid)})
+            return False
+        return True
+
     def _close(self, row: Row[Any], images: Sequence[Row[Any]], whole: _Whole, now: float) -> None:
         """Make the work of a series and wait no more."""
         context = self._context
@@ -135,7 +152,9 @@ class SeriesWatch:
             context.audit.record(AuditEvent("rule", "ok", context.slot, row.study_uid, row.series_uid, detail))
         made = Made()
         with context.store.write() as connection:
-            key = _is(row.series_uid, row.patient_digest) & (SERIES.c.last_at == row.last_at)
+            if context.home:
+                take_turn(connection)
+            key = _is(row.series_uid, row.patient_digest) & (SERIES.c.last_at == row.last_at) & SERIES.c.is_open
             if connection.execute(update(SERIES).where(key).values(is_open=False)).rowcount == 0:
                 return  # something has come meanwhile
             if not images:
@@ -145,9 +164,9 @@ class SeriesWatch:
             else:
                 self._work(connection, row, images, whole, rule, facts, made, now)
             _tell(connection, made, now)
-        if rule is None or not rule.pipeline:
-            for image in images:
-                context.spool.move(image.arrival, image.study_uid, "unmatched")
+        ours = [image for image in images if image.home == context.home]
+        for image in ours if rule is None or not rule.pipeline else ():
+            context.spool.move(image.arrival, image.study_uid, "unmatched")
         if whole.completeness == "unconfirmed":
             LOG.warning("a series was not confirmed to be whole", extra={"study": study_key(row.study_uid)})
             ALERTS.labels("incomplete").inc()
@@ -170,7 +189,7 @@ class SeriesWatch:
         work = NewWork(
             study_uid=row.study_uid,
             patient_digest=row.patient_digest,
-            sources=tuple(Source(image.id, image.sop_uid) for image in images),
+            sources=tuple(Source(image.id, image.sop_uid, image.home) for image in images),
             wanted=Wanted.by(self._context.settings, rule, stat=any(image.stat for image in images)),
             arm=fix_arms(connection, self._context.rollouts, {of: facts})[of],
             completeness=whole.completeness,
@@ -184,16 +203,22 @@ class SeriesWatch:
             made.events.append((row.study_uid, "alert", "read without knowing whether the series is whole", detail))
 
     def _rule(self, images: Sequence[Row[Any]]) -> tuple[Rule | None, InstanceFacts | None]:
-        """Give the rule for a series, as the settings are now, and the facts of its first image that is readable."""
-        spool = self._context.spool
-        for image in images:
+        """Give the rule for a series, as the settings are now, and the facts of its first image that is readable.
+
+        Images that lie here come first. SiblingAway when those that could be read all lie at an intake that is away.
+        """
+        context, away = self._context, None
+        for image in sorted(images, key=lambda one: one.home != context.home):
             try:
-                path = spool.locate(image.path, image.study_uid)
-                facts = instance_facts(path)
-                rule = match(self._context.settings, facts, spool.arrival_of(path)).rule
-            except (BadInstance, FileNotFoundError):
+                with context.siblings.borrowed([Held(image.home, image.path, image.study_uid)]) as (path,):
+                    facts = instance_facts(path)
+                    return match(context.settings, facts, context.spool.arrival_of(path)).rule, facts
+            except SiblingAway as error:
+                away = error
+            except (BadInstance, FileNotFoundError, SourceMissing):
                 continue
-            return rule, facts
+        if away is not None:
+            raise away
         return None, None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from wetread_gateway.errors import SiblingAway, SourceMissing
 from wetread_gateway.triage.facts import look
 from wetread_gateway.triage.pixel_process import PixelProcess, PixelsUnknown
 
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from wetread_gateway.siblings import Held, Siblings
+
 LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 20
+AWAY_LOOK_S = 0.5
+"""Seconds until an intake that did not answer is asked for a twin again."""
 
 
 class Likeness(StrEnum):
@@ -39,10 +44,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The twin that was here first: its file, or the digest of its pixels where the file has left the spool."""
+    """The twin that was here first: its file, or the digest of its pixels where the file has left the spool.
+
+    `elsewhere`: the file where it lies in another intake's spool.
+    """
 
     path: Path | None
     pixel_digest: str = ""
+    elsewhere: Held | None = None
 
 
 @dataclass(order=True, slots=True)
@@ -55,8 +64,11 @@ class _Task:
 class Twins:
     """Compares twins on a thread of its own; `wake` is called when a verdict is there."""
 
-    def __init__(self, wake: Callable[[], None], pixels: PixelProcess | None = None) -> None:
+    def __init__(
+        self, wake: Callable[[], None], pixels: PixelProcess | None = None, siblings: Siblings | None = None
+    ) -> None:
         self._wake = wake
+        self._siblings = siblings
         self._pixels = pixels or PixelProcess()
         self._tasks: queue.PriorityQueue[_Task] = queue.PriorityQueue()
         self._numbers = itertools.count()
@@ -99,18 +111,31 @@ class Twins:
                 return
             try:
                 verdict = self._compared(task.new, task.old)
+            except SiblingAway:  # the instance waits for its twin's intake, those behind it do not
+                self._tasks.put(_Task((True, next(self._numbers)), task.new, task.old))
+                self._closed.wait(AWAY_LOOK_S)
+                continue
             except Exception as error:  # this thread's outermost loop: the next twins are compared all the same
                 LOG.exception("a comparison of twins failed")
                 verdict = Verdict(Likeness.UNKNOWN, type(error).__name__)
             if self._closed.is_set():
                 return
-            if verdict.likeness is Likeness.UNKNOWN and task.old.path is not None and not task.old.path.exists():
+            if verdict.likeness is Likeness.UNKNOWN and _is_elsewhere_now(task.old):
                 self._asked.discard(task.new.name)  # it was moved or purged meanwhile: asked anew where it is now
             else:
                 self._verdicts[task.new.name] = verdict
             self._wake()
 
     def _compared(self, new: Path, old: Known) -> Verdict:
+        if old.elsewhere is None or self._siblings is None:
+            return self._compared_here(new, old)
+        try:
+            with self._siblings.borrowed([old.elsewhere]) as (path,):
+                return self._compared_here(new, Known(path))
+        except SourceMissing:
+            return Verdict(Likeness.UNKNOWN, "the file of its twin was not found")
+
+    def _compared_here(self, new: Path, old: Known) -> Verdict:
         try:
             if old.path is None:
                 if not old.pixel_digest:
@@ -123,6 +148,11 @@ class Twins:
         except FileNotFoundError:
             return Verdict(Likeness.UNKNOWN, "the file of its twin was not found")
         return Verdict(Likeness.EQUAL if same else Likeness.DIFFERENT)
+
+
+def _is_elsewhere_now(old: Known) -> bool:
+    """Whether a twin's file was moved or purged while it was compared."""
+    return old.path is not None and not old.path.exists()
 
 
 def same_dataset(one: Path, other: Path) -> bool:

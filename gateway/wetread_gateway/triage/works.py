@@ -27,10 +27,11 @@ _SAME = select(WORKS).where(WORKS.c.sources_digest.in_(bindparam("digests", expa
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An instance to be read: its row's id and its SOP Instance UID."""
+    """An instance to be read: its row's id, its SOP Instance UID, and whose spool holds it."""
 
     id: int
     sop_uid: str
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ def make(connection: Connection, news: Sequence[NewWork], now: float, made: Made
 def _row(new: NewWork, digest: str, corrected: Row[Any] | None, highest: int, now: float) -> dict[str, object]:
     before = new.follows if corrected is None else corrected
     return {
+        "home": new.sources[0].home,
         "kind": WorkKind.READ if corrected is None else WorkKind.REUSE,
         "state": WorkState.WAITING,
         "study_uid": new.study_uid,
@@ -179,7 +181,7 @@ def _withdraw(connection: Connection, work: Row[Any], now: float) -> bool:
         select(exists().where(WORKS.c.predecessor == work.id, WORKS.c.kind == WorkKind.WITHDRAW))
     ).scalar():
         return False
-    copied = ("study_uid", "patient_digest", "sources", "sources_digest", "pipeline", "arm", "rule", "priority")
+    copied = ("home", "study_uid", "patient_digest", "sources", "sources_digest", "pipeline", "arm", "rule", "priority")
     also = ("destinations", "options", "expected", "completeness")
     row = {name: getattr(work, name) for name in (*copied, *also)}
     row |= {"kind": WorkKind.WITHDRAW, "state": WorkState.WAITING, "number": work.number + 1, "predecessor": work.id}

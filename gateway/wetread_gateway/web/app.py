@@ -17,6 +17,7 @@ from wetread_gateway.web.door import Door
 from wetread_gateway.web.leases import make_leases_router
 from wetread_gateway.web.openapi import describe
 from wetread_gateway.web.pressure import Pressure
+from wetread_gateway.web.siblings import make_siblings_router
 from wetread_gateway.web.waiting import Waiting
 
 JSON_LIMIT = 64 << 20
@@ -46,7 +47,13 @@ def make_app(context: Context) -> FastAPI:
     tokens = None if http.token_file is None else Tokens(http.token_file)
     app.state.door = Door(context, http, Pressure(context), waiting, Refusals(context.audit))
     problems.install(app)
-    for router in (operations.router, stow.router, read.router, make_leases_router(context)):
+    for router in (
+        operations.router,
+        stow.router,
+        read.router,
+        make_leases_router(context),
+        make_siblings_router(context),
+    ):
         app.include_router(router)
     app.add_middleware(_JsonLimit, limits=replace(http, max_body_bytes=min(JSON_LIMIT, http.max_body_bytes)))
     app.add_middleware(Gate, tokens=tokens, audit=context.audit)

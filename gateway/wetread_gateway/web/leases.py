@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Query
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 
-from wetread_gateway.errors import LeaseLost, SourceMissing
+from wetread_gateway.errors import LeaseLost, SiblingAway, SourceMissing
 from wetread_gateway.reading.store_worklist import StoreWorklist
 from wetread_gateway.reading.wire import (
     Completion,
@@ -32,6 +32,7 @@ _LARGEST = 2**63 - 1
 Work = Annotated[int, Path(ge=1, le=_LARGEST)]
 _LOST: dict[int | str, dict[str, Any]] = {409: {"description": "The lease has expired or was taken over."}}
 _GONE: dict[int | str, dict[str, Any]] = {404: {"description": "The film is nowhere in the spool."}}
+_AWAY: dict[int | str, dict[str, Any]] = {424: {"description": "The film lies at an intake that is away."}}
 
 
 class _Film(FileResponse):
@@ -78,10 +79,13 @@ class _Door:
 
     def source(
         self, work: Work, n: Annotated[int, Path(ge=0, le=2**31)], token: Annotated[int, Query(ge=1, le=_LARGEST)]
-    ) -> _Film:
-        """Give the n-th film of a leased work, as it came."""
+    ) -> Response:
+        """Give the n-th film of a leased work, as it came, from whichever intake's spool it lies in."""
         with _answers():
-            return _Film(self._worklist.source(work, token, n), media_type="application/dicom")
+            film = self._worklist.source(work, token, n)
+        if isinstance(film, bytes):
+            return Response(film, media_type="application/dicom")
+        return _Film(film, media_type="application/dicom")
 
 
 def make_leases_router(context: Context) -> APIRouter:
@@ -95,7 +99,7 @@ def make_leases_router(context: Context) -> APIRouter:
     router.add_api_route("/{work}/shadow", door.shadow, methods=["POST"], status_code=204, responses=_LOST)
     router.add_api_route("/{work}/fail", door.fail, methods=["POST"], status_code=204, responses=_LOST)
     router.add_api_route(
-        "/{work}/sources/{n}", door.source, methods=["GET"], response_class=_Film, responses=_LOST | _GONE
+        "/{work}/sources/{n}", door.source, methods=["GET"], response_class=_Film, responses=_LOST | _GONE | _AWAY
     )
     return router
 
@@ -115,6 +119,8 @@ def _answers() -> Iterator[None]:
         raise HTTPException(409, str(error)) from error
     except SourceMissing as error:
         raise HTTPException(404, str(error)) from error
+    except SiblingAway as error:
+        raise HTTPException(424, str(error)) from error
 
 
 def _name(owner: str) -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from wetread_gateway.errors import CannotReport
+from wetread_gateway.errors import CannotReport, SiblingAway, SourceMissing
 from wetread_gateway.priority import Priority
 from wetread_gateway.reading.segmentation import StoredSegmentation
 from wetread_gateway.reading.stored import StoredReading
 from wetread_gateway.results.intended_use import judge
 from wetread_gateway.results.source import Source
+from wetread_gateway.siblings import Held
 from wetread_gateway.state.tables import DELIVERIES, EVENTS, INSTANCES, READINGS, SEGMENTATIONS, WORKS
 from wetread_gateway.web.models import (
     CodeAnswer,
@@ -116,8 +117,10 @@ def _reasons(context: Context, work: AnyRow, sources: Sequence[AnyRow], reading:
     if not reading.findings and reading.segmentation is None:
         return ()
     try:
-        source = Source.of_file(context.spool.locate(sources[0].path, sources[0].study_uid))
-    except (CannotReport, FileNotFoundError, IndexError):
+        first = sources[0]
+        with context.siblings.borrowed([Held(first.home, first.path, first.study_uid)]) as (file,):
+            source = Source.of_file(file)
+    except (CannotReport, FileNotFoundError, SourceMissing, SiblingAway, IndexError):
         return ("the source image can no longer be looked at",)
     return judge(source, reading, bool(work.options.get("unknown_age_is_inside")))
 
