@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-import subprocess
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from postgres_server import postgres_server
 from rollout_docs import roll
 from sqlalchemy import text, update
 from wetread_gateway.errors import LeaseLost, SourceMissing, WorklistAway
@@ -27,7 +24,6 @@ from wetread_gateway.state.store import StateStore
 from wetread_gateway.state.tables import WORKS, WorkState
 from works import Works, configuration, serving
 
-POSTGRES = Path("/usr/lib/postgresql/15/bin")
 READING = StoredReading(
     "chest_xray", "stable", 3, "algorithm", "maker", 1700000000.0, novelty=0.5, heatmap=b"\x00\xff", warnings=("w",)
 )
@@ -44,31 +40,8 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def postgres():
     """The address of a PostgreSQL that lives as long as the tests."""
-    if not (POSTGRES / "initdb").exists():
-        pytest.skip("no PostgreSQL 15: make setup-system")
-    # Not in pytest's own folder: that is root's alone.
-    with tempfile.TemporaryDirectory(prefix="wetread-postgres-") as folder:
-        if not os.geteuid():
-            shutil.chown(folder, "postgres")
-        yield from running_postgres(Path(folder))
-
-
-def running_postgres(folder):
-    port = free_port()
-    as_postgres = [] if os.geteuid() else ["runuser", "-u", "postgres", "--"]  # it refuses to run as root
-    initdb = [*as_postgres, POSTGRES / "initdb", "-D", folder / "data", "-A", "trust", "--no-sync"]
-    subprocess.run(initdb, check=True, capture_output=True, cwd="/")
-    server = [*as_postgres, POSTGRES / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder]
-    with subprocess.Popen([*server, "-h", "127.0.0.1"], stderr=subprocess.DEVNULL, cwd="/") as process:
-        try:
-            deadline = time.monotonic() + 30
-            ready = [POSTGRES / "pg_isready", "-q", "-p", str(port), "-h", "127.0.0.1"]
-            while subprocess.run(ready, check=False).returncode:
-                assert time.monotonic() < deadline, "PostgreSQL does not start"
-                time.sleep(0.05)
-            yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
-        finally:
-            process.terminate()  # runuser hands it on
+    with postgres_server() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.pacs), "http"])

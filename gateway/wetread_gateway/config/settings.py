@@ -173,7 +173,7 @@ class Triton:
     attempts: int = 3
     """How often a film is read alone after a server error, before it goes to the dead letter."""
     rollouts: str = ""
-    """Where `wetread rollout` keeps which release reads whom: a folder (/...), `etcd://host:port/prefix`; or nowhere."""
+    """Where `wetread rollout` keeps who is read by what: a folder (/...), `etcd://host:port/prefix`; or not at all."""
     shadows: int = 64
     """Films that may wait to be read by a candidate in shadow; beyond, the oldest are dropped and counted."""
 
