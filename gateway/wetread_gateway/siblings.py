@@ -53,6 +53,7 @@ class Siblings:
         self._settings = settings
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
+        self._stamp: list[int] = []
         self._folder: Path | None = None
         self._resting: dict[str, float] = {}
 
@@ -118,7 +119,7 @@ class Siblings:
             with self._client().stream("GET", url, params={"study": held.study_uid}, headers=headers) as answer:
                 self._judge(held, answer.status_code)
                 yield answer
-        except (httpx.TransportError, OSError) as error:
+        except (httpx.TransportError, RuntimeError, OSError) as error:  # RuntimeError: closed for a new certificate
             self._resting[held.home] = time.monotonic() + REST_S
             raise SiblingAway(f"no answer from {held.home}: {type(error).__name__}") from error
 
@@ -130,13 +131,19 @@ class Siblings:
             raise SiblingAway(f"{held.home} answers {status}")
 
     def _client(self) -> httpx.Client:
+        """Give the connections; new ones when a certificate was renewed in its place."""
+        settings = self._settings()
+        authorities, ours = settings.gateway.sibling_authorities, settings.http.tls
+        files = [] if ours is None else [ours.certificate, ours.key]
+        stamp = [file.stat().st_mtime_ns for file in (*files, *([authorities] if authorities else []))]
         with self._lock:
-            if self._http is None:
-                settings = self._settings()
-                tls = ssl.create_default_context(cafile=settings.gateway.sibling_authorities)
-                if settings.http.tls is not None:  # where doors ask for certificates, intakes show each other theirs
-                    tls.load_cert_chain(settings.http.tls.certificate, settings.http.tls.key)
-                self._http = httpx.Client(verify=tls, timeout=_TIMEOUT, trust_env=False)
+            if self._http is None or stamp != self._stamp:
+                tls = ssl.create_default_context(cafile=authorities)
+                if ours is not None:  # where doors ask for certificates, intakes show each other theirs
+                    tls.load_cert_chain(ours.certificate, ours.key)
+                if self._http is not None:
+                    self._http.close()
+                self._http, self._stamp = httpx.Client(verify=tls, timeout=_TIMEOUT, trust_env=False), stamp
             return self._http
 
     def _make_folder(self) -> Path:
