@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +73,54 @@ class IntendedUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Distribution:
+    """How often a score lies where: `fractions` of the readings, one more than there are `edges`.
+
+    A value on an edge belongs to the bin above it.
+    """
+
+    edges: tuple[float, ...]
+    fractions: tuple[float, ...]
+
+    @classmethod
+    def parse(cls, content: dict[str, Any]) -> Distribution:
+        """Read one; ValueError when its numbers are none of a distribution."""
+        edges = tuple(float(edge) for edge in content["edges"])
+        fractions = tuple(float(fraction) for fraction in content["fractions"])
+        if len(fractions) != len(edges) + 1 or not edges:
+            raise ValueError(f"{len(edges)} edges part {len(fractions)} fractions; there is one fraction more")
+        if any(low >= high for low, high in itertools.pairwise(edges)) or not all(map(math.isfinite, edges)):
+            raise ValueError("the edges of a reference do not grow")
+        if min(fractions) < 0 or not math.isclose(sum(fractions), 1.0, abs_tol=1e-3):
+            raise ValueError(f"the fractions of a reference sum to {sum(fractions)}, not to 1")
+        return cls(edges, fractions)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the release said of the films it was judged by: drift is the distance from it.
+
+    `readings`: how many there were; `source`: where they are from. `findings`: of the probabilities, by label.
+    """
+
+    readings: int
+    source: str
+    findings: dict[str, Distribution]
+    novelty: Distribution | None = None
+
+    @classmethod
+    def parse(cls, content: dict[str, Any]) -> Reference:
+        """Read one; KeyError, TypeError, ValueError when it is not whole."""
+        novelty = content.get("novelty")
+        return cls(
+            readings=int(content["readings"]),
+            source=str(content["source"]),
+            findings={str(label): Distribution.parse(one) for label, one in content["findings"].items()},
+            novelty=None if novelty is None else Distribution.parse(novelty),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineCard:
     """The tensor CARD: `pipeline.json` of the release that answered."""
 
@@ -83,6 +133,8 @@ class PipelineCard:
     """Distance in feature space; None where the release does not tell novelty."""
     segments: tuple[SegmentCard, ...] = ()
     """Of the task segmentation."""
+    reference: Reference | None = None
+    """None where the release does not tell what its readings are to be compared with."""
 
     @classmethod
     def parse(cls, document: bytes) -> PipelineCard:
@@ -103,8 +155,9 @@ class PipelineCard:
                 findings=tuple(_finding(finding) for finding in content["findings"]),
                 novelty_percentile_99=_percentile_99(content.get("novelty")),
                 segments=tuple(_segment(segment) for segment in content.get("segments", ())),
+                reference=_reference(content.get("reference")),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
             raise CardError(f"the card of schema {SCHEMA} is not whole: {error!r}") from error
 
 
@@ -122,6 +175,10 @@ def _intended_use(content: dict[str, Any]) -> IntendedUse:
 
 def _percentile_99(novelty: dict[str, Any] | None) -> float | None:
     return None if novelty is None else float(novelty["percentile_99"])
+
+
+def _reference(content: dict[str, Any] | None) -> Reference | None:
+    return None if content is None else Reference.parse(content)
 
 
 def _finding(content: dict[str, Any]) -> FindingCard:

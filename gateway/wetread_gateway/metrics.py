@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import Counter, Histogram
 
+from wetread_gateway.priority import Priority
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,6 +23,41 @@ ITEMS = Counter("wetread_gateway_items_total", "Items that left a stage, by outc
 ALERTS = Counter("wetread_gateway_alerts_total", "Things that somebody should look at.", ["kind"])
 
 SHADOWS = Counter("wetread_gateway_shadows_total", "Films for a candidate in shadow, by outcome.", ["outcome"])
+
+WORKS_MADE = Counter(
+    "wetread_gateway_works_made_total",
+    "Works that came to be read, by pipeline and priority.",
+    ["pipeline", "priority"],
+)
+REFUSED = Counter(
+    "wetread_gateway_refused_total", "Associations and requests that a door refused, by its reason.", ["door", "reason"]
+)
+
+# 1 and 2 s are what the objectives of docs/observability.md are counted at.
+_LONG_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+STUDY_SECONDS = Histogram(
+    "wetread_gateway_study_seconds",
+    "Time from the last image's receipt until its reading was durable.",
+    ["priority"],
+    buckets=_LONG_BUCKETS,
+)
+DELIVERY_SECONDS = Histogram(
+    "wetread_gateway_delivery_seconds",
+    "Time from the last image's receipt until a destination had confirmed its results.",
+    ["priority"],
+    buckets=_LONG_BUCKETS,
+)
+
+
+def priority_label(priority: int) -> str:
+    """Give a priority as labels have it."""
+    return Priority(priority).name.lower()
+
+
+def observe_since(histogram: Histogram, priority: int, came_at: float | None) -> None:
+    """Count the time since `came_at` (seconds since 1970), where that is known."""
+    if came_at is not None:
+        histogram.labels(priority_label(priority)).observe(max(0.0, time.time() - came_at))
 
 
 @contextmanager

@@ -30,7 +30,9 @@ from wetread_gateway.state.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy.engine import Connection
 
     from wetread_gateway.context import Context
     from wetread_gateway.reading.stored import StoredReading
@@ -126,8 +128,8 @@ def without_reading(context: Context, work: AnyRow) -> None:
         context.ring("read")
 
 
-def record(context: Context, work: AnyRow, report: Report) -> None:
-    """Make the objects known and their deliveries due, in one transaction."""
+def record(context: Context, work: AnyRow, report: Report, also: Callable[[Connection], None]) -> None:
+    """Make the objects known and their deliveries due, in one transaction; `also`: what else is true with it."""
     now = time.time()
     parcels = {name: uids for name, uids in report.parcels.items() if uids}
     state = WorkState.REPORTED if parcels else WorkState.FINISHED
@@ -167,6 +169,7 @@ def record(context: Context, work: AnyRow, report: Report) -> None:
         kinds = Counter(thing.kind.value for thing, _ in report.objects)
         made = ", ".join(sorted(kinds)) or "nothing to send"
         note(connection, work.study_uid, "report", f"built {made}", detail)
+        also(connection)
     if state is WorkState.FINISHED:
         for source in source_rows(context, work):
             context.spool.move(source.arrival, source.study_uid, "done")

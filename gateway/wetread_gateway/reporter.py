@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from wetread_gateway.drift.counting import Counting
 from wetread_gateway.errors import CannotReport, NotStored, SiblingAway, SourceMissing
 from wetread_gateway.instance import study_key
 from wetread_gateway.metrics import timed
@@ -63,6 +64,7 @@ class ReporterStage:
         self._share = share
         self._of = of
         self._reporter = Reporter()
+        self._counting = Counting(context)
         self._way = context.right_of_way()
 
     def step(self) -> int:
@@ -113,7 +115,7 @@ class ReporterStage:
         except Exception:  # outermost loop of one work: its neighbours go on, and it is tried again
             LOG.exception("a report failed", extra={"study": study_key(work.study_uid), "work": work.id})
         else:
-            record(context, work, report)
+            record(context, work, report, lambda connection: self._counting.count(connection, work, settled))
 
     def _build(self, work: AnyRow, reading: StoredReading) -> Report:
         context = self._context

@@ -13,7 +13,8 @@ from sqlalchemy import select, update
 from wetread_gateway.audit import AuditEvent
 from wetread_gateway.delivery.queue import close
 from wetread_gateway.instance import study_key
-from wetread_gateway.metrics import ALERTS, ITEMS
+from wetread_gateway.metrics import ALERTS, DELIVERY_SECONDS, ITEMS, observe_since
+from wetread_gateway.state.received import last_received
 from wetread_gateway.state.store import note
 from wetread_gateway.state.tables import DELIVERIES, INSTANCES, WORKS, DeliveryState, WorkState
 
@@ -68,6 +69,9 @@ def _finish(
             parcel for parcel in parcels if close(connection, parcel, state, confirmed_by=confirmed_by, reason=reason)
         ]
         moves = [move for work in works for move in _finish_work(context, connection, work)]
+        came = [(parcel.priority, last_received(connection, parcel.work_id)) for parcel in closed if is_good]
+    for priority, came_at in came:
+        observe_since(DELIVERY_SECONDS, priority, came_at)
     ITEMS.labels("confirm", "ok" if is_good else "failed").inc(len(closed))
     for move in moves:
         with suppress(FileNotFoundError):  # purged, or moved by a successor's end

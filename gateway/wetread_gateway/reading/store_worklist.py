@@ -13,6 +13,7 @@ from wetread_client.errors import Status
 
 from wetread_gateway import metrics
 from wetread_gateway.audit import AuditEvent
+from wetread_gateway.drift.references import keep_reference
 from wetread_gateway.errors import LeaseLost, SiblingAway, SourceMissing
 from wetread_gateway.instance import study_key
 from wetread_gateway.reading.leasing import COLUMNS, choose, due, lease_of, sources_of
@@ -22,6 +23,7 @@ from wetread_gateway.reading.shadow_readings import keep_shadow
 from wetread_gateway.reading.worklist import Failure, FailureKind, Lease, LeasedSource
 from wetread_gateway.siblings import Held
 from wetread_gateway.state.homes import Away
+from wetread_gateway.state.received import last_received
 from wetread_gateway.state.store import note
 from wetread_gateway.state.tables import INSTANCES, READINGS, WORKS, WorkState
 
@@ -124,7 +126,10 @@ class StoreWorklist:
                 )
             )
             keep_segmentation(connection, lease.work, reading.segmentation)
+            keep_reference(connection, reading)
+            came_at = last_received(connection, lease.work)
             note(connection, lease.study_uid, "read", _plain(message), detail)
+        metrics.observe_since(metrics.STUDY_SECONDS, lease.priority, came_at)
         self._context.ring("report")
         self._context.ring("door")
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from wetread_client.card import Code
+from wetread_client.card import Code, Reference
 
 from wetread_gateway.reading.segmentation import StoredSegmentation
 
@@ -47,6 +47,7 @@ class StoredReading:
     `novelty`: above 1 the film is unlike those of training; None where the release does not tell it.
     `heatmap`: uint8 [C, h, w], zlib-compressed, with its shape; None where there is none. `heatmap_source_uid`: the
     image that a picture of the reading shows. `segmentation`: of a series; None where the release makes none.
+    `reference`: of the release's card, for drift; kept once a release, not with the reading.
     """
 
     pipeline: str
@@ -67,6 +68,7 @@ class StoredReading:
     heatmap_shape: tuple[int, int, int] | None = None
     heatmap_source_uid: str = ""
     segmentation: StoredSegmentation | None = None
+    reference: Reference | None = None
 
     @classmethod
     def of(cls, reading: Reading, card: PipelineCard, arm: str, read_at: float, source_uid: str) -> StoredReading:
@@ -94,6 +96,7 @@ class StoredReading:
             heatmap=None if heatmap is None else zlib.compress(np.ascontiguousarray(heatmap).tobytes(), 1),
             heatmap_shape=None if heatmap is None else (heatmap.shape[0], heatmap.shape[1], heatmap.shape[2]),
             heatmap_source_uid="" if heatmap is None else source_uid,
+            reference=card.reference,
         )
 
     @classmethod
@@ -114,8 +117,10 @@ class StoredReading:
 
     def document(self) -> dict[str, Any]:
         """Give all but the heatmap's bytes and the segmentation, as JSON has it."""
-        content: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, heatmap=None, segmentation=None))))
-        del content["segmentation"]  # it has a table of its own
+        content: dict[str, Any] = json.loads(
+            json.dumps(asdict(replace(self, heatmap=None, segmentation=None, reference=None)))
+        )
+        del content["segmentation"], content["reference"]  # they have tables of their own
         return content
 
     @classmethod

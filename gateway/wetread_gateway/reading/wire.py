@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from wetread_client.card import Reference
 
 from wetread_gateway.priority import Priority
 from wetread_gateway.reading.segmentation import StoredSegmentation
@@ -76,12 +77,15 @@ class Completion(Token):
     reading: dict[str, Any]
     heatmap: str | None = None
     segmentation: SegmentationDocument | None = None
+    reference: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, token: int, reading: StoredReading) -> dict[str, Any]:
         """Give the JSON of a reading."""
         heatmap = None if reading.heatmap is None else base64.b64encode(reading.heatmap).decode()
         content = {"token": token, "reading": reading.document(), "heatmap": heatmap}
+        if reading.reference is not None:
+            content["reference"] = asdict(reading.reference)
         if (kept := reading.segmentation) is not None:
             content["segmentation"] = {"document": kept.document(), "labels": base64.b64encode(kept.labels).decode()}
         return content
@@ -89,7 +93,8 @@ class Completion(Token):
     def parsed(self) -> StoredReading:
         """Give the reading; ValueError when it is none."""
         heatmap = None if self.heatmap is None else base64.b64decode(self.heatmap, validate=True)
-        reading = _READING.validate_python({**self.reading, "heatmap": heatmap})
+        content = {**self.reading, "heatmap": heatmap, "reference": _reference(self.reference)}
+        reading = _READING.validate_python(content)
         json.dumps(reading.document(), allow_nan=False)  # no JSON has them, and PostgreSQL takes none
         return reading if self.segmentation is None else replace(reading, segmentation=self.segmentation.parsed())
 
@@ -169,3 +174,10 @@ class GivenBack(_Document):
     """How many works were given back."""
 
     works: int
+
+
+def _reference(content: dict[str, Any] | None) -> Reference | None:
+    try:
+        return None if content is None else Reference.parse(content)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"that is no reference: {error!r}") from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import inspect, text
 from sqlalchemy.schema import CreateColumn
 
+from wetread_gateway.state import drift_tables  # noqa: F401 -- its tables are made with the others
 from wetread_gateway.state.tables import METADATA
 
 if TYPE_CHECKING:

@@ -170,6 +170,7 @@ class SeriesWatch:
         if whole.completeness == "unconfirmed":
             LOG.warning("a series was not confirmed to be whole", extra={"study": study_key(row.study_uid)})
             ALERTS.labels("incomplete").inc()
+        made.count()
         for stage in made.rings:
             context.ring(stage)
 

@@ -189,8 +189,7 @@ class Triage:
             with suppress(FileNotFoundError):
                 context.spool.move(name, placement.study_uid, FOLDERS[placement.state])
             self._count(placement)
-        for kind in made.alerts:
-            ALERTS.labels(kind).inc()
+        made.count()
         for stage in made.rings:
             context.ring(stage)
         return placements

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, exists, insert, select, update
 
+from wetread_gateway.metrics import ALERTS, WORKS_MADE, priority_label
 from wetread_gateway.state.tables import INSTANCES, SERIES, WORKS, InstanceState, WorkKind, WorkState
 
 if TYPE_CHECKING:
@@ -89,6 +90,15 @@ class Made:
     events: list[tuple[str, str, str, dict[str, object]]] = field(default_factory=list)
     """Study, stage, message, detail."""
     alerts: list[str] = field(default_factory=list)
+    to_read: list[tuple[str, int]] = field(default_factory=list)
+    """Pipeline and priority of every work that is to be read."""
+
+    def count(self) -> None:
+        """Tell the metrics, once it is durable."""
+        for pipeline, priority in self.to_read:
+            WORKS_MADE.labels(pipeline, priority_label(priority)).inc()
+        for kind in self.alerts:
+            ALERTS.labels(kind).inc()
 
 
 def digest_of(sop_uids: Iterable[str]) -> str:
@@ -113,6 +123,8 @@ def make(connection: Connection, news: Sequence[NewWork], now: float, made: Made
         corrected = read[-1] if read and read[-1].pipeline == new.wanted.pipeline else None
         rows.append(_row(new, digest, corrected, max((work.number for work in known), default=0), now))
         made.rings.add("report" if corrected is not None else "read")
+        if corrected is None:
+            made.to_read.append((new.wanted.pipeline, new.wanted.priority))
     if rows:
         connection.execute(insert(WORKS), rows)
 

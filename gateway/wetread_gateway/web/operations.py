@@ -52,9 +52,18 @@ def metrics(request: Request) -> PlainTextResponse:
         counted = CollectorRegistry()
         MultiProcessCollector(counted)  # type: ignore[no-untyped-call]  # the library's
     looked_up = CollectorRegistry()
-    looked_up.register(Gauges(door_of(request).context))
+    looked_up.register(_gauges(request))
     body = generate_latest(counted) + generate_latest(looked_up)
     return PlainTextResponse(body, media_type=CONTENT_TYPE_LATEST)
+
+
+def _gauges(request: Request) -> Gauges:
+    """Give this door's gauges, which remember what is costly to look up."""
+    state = request.app.state
+    if not hasattr(state, "gauges"):
+        state.gauges = Gauges(door_of(request).context)
+    gauges: Gauges = state.gauges
+    return gauges
 
 
 def _problems(context: Context) -> list[str]:
