@@ -112,6 +112,7 @@ class Twins:
             try:
                 verdict = self._compared(task.new, task.old)
             except SiblingAway:  # the instance waits for its twin's intake, those behind it do not
+                self._tasks.put(_Task((True, next(self._numbers)), task.new, task.old))
                 self._closed.wait(AWAY_LOOK_S)
                 continue
             except Exception as error:  # this thread's outermost loop: the next twins are compared all the same
