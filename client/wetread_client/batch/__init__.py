@@ -1,0 +1,1 @@
+"""Read an archive of studies at leisure: listed once, shared out without talk, resumed after any stop."""
