@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 import sqlite3
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
+from intake_pair import Pair
 from sqlalchemy import select, text
 from test_gateway_worklist import postgres  # noqa: F401 -- a fixture
-from triage_site import PIXELS, Live, Site, instance, settings
-from wetread_gateway.audit import JsonLinesAudit
+from triage_site import PIXELS, Site, instance
 from wetread_gateway.config.live import LiveSettings
-from wetread_gateway.context import Context
 from wetread_gateway.delivery import commitment, queue
 from wetread_gateway.errors import ConfigError, SiblingAway, SourceMissing
 from wetread_gateway.intakes import intakes
@@ -27,103 +23,15 @@ from wetread_gateway.reading.http_worklist import HttpWorklist
 from wetread_gateway.reading.store_worklist import StoreWorklist
 from wetread_gateway.reading.worklist import FailureKind
 from wetread_gateway.report_queue import take
-from wetread_gateway.siblings import Held
-from wetread_gateway.spool.spool import Spool
+from wetread_gateway.siblings import Held, Siblings
 from wetread_gateway.state.homes import AWAY_S, settle
 from wetread_gateway.state.store import StateStore
 from wetread_gateway.state.tables import DELIVERIES, HOMES, INSTANCES, METADATA, SERIES, TRANSACTIONS, WORKS
 from wetread_gateway.triage.moving import follow
 from wetread_gateway.triage.others import PATIENCE_S
 from wetread_gateway.triage.retention import Janitor
-from wetread_gateway.triage.stage import Triage
-from wetread_gateway.web.leases import make_leases_router
-from wetread_gateway.web.siblings import make_siblings_router
 
 QUIET_S = 15.0
-
-
-class Intake(Site):
-    """One of several: its own spool, the common store, a door for its siblings."""
-
-    def __init__(self, folder, name, url, ports):
-        self.folder, self.name = folder / name, name
-        self.folder.mkdir()
-        gateway = settings(self.folder).gateway
-        gateway = replace(gateway, name=name, store=url, sibling_url=f"http://127.0.0.1:{ports[name]}/{{name}}")
-        self.context = Context(
-            "triage",
-            Live(replace(settings(self.folder), gateway=gateway)),
-            Spool(self.folder / "spool"),
-            StateStore(self.folder, url),
-            JsonLinesAudit(self.folder / "audit", "triage"),
-            self.folder / "bells",
-        )
-        self.now = time.time()
-        self.triage = Triage(self.context, lambda: self.now)
-
-    def close(self):
-        self.context.siblings.close()
-        super().close()
-
-    @contextmanager
-    def door(self, port):
-        """Open its door below /NAME."""
-        inner, app = FastAPI(), FastAPI()
-        for router in (make_siblings_router(self.context), make_leases_router(self.context)):
-            inner.include_router(router)
-        app.mount(f"/{self.name}", inner)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="off"))
-        with socket.create_server(("127.0.0.1", port)) as listening:
-            thread = threading.Thread(target=server.run, args=([listening],))
-            thread.start()
-            try:
-                yield
-            finally:
-                server.should_exit = True
-                thread.join()
-
-    def tick(self, seconds=0.6):
-        """Let time pass and look once."""
-        self.now += seconds
-        self.settle()
-
-
-class Pair:
-    """Two intakes, and whose doors are open. Each one's `sibling_url` names the other's port."""
-
-    def __init__(self, folder, url):
-        self.ports = {name: _free() for name in ("a", "b")}
-        # What one asks of the other goes to the other's port.
-        self.a, self.b = (Intake(folder, name, url, {name: self.ports[o]}) for name, o in (("a", "b"), ("b", "a")))
-        self._doors = {"a": ExitStack(), "b": ExitStack()}
-
-    def open(self, *names):
-        for name in names:
-            self._doors[name].enter_context(getattr(self, name).door(self.ports[name]))
-
-    def shut(self, name):
-        self._doors[name].close()
-
-    def close(self):
-        for stack in self._doors.values():
-            stack.close()
-        self.a.close()
-        self.b.close()
-
-    def settle(self):
-        self.a.settle()
-        self.b.settle()
-
-    def tick(self, seconds=0.6):
-        for one in (self.a, self.b):
-            one.now += seconds
-        self.settle()
-
-
-def _free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -360,7 +268,21 @@ class TestTwins:
         ]
         assert [(work.home, work.state) for work in pair.a.works()] == [("a", "superseded"), ("b", "waiting")]
 
-    def test_a_twin_whose_film_lies_at_one_that_is_away_waits_and_nothing_behind_it_does(self, pair) -> None:
+    def test_a_twin_whose_film_lies_at_one_that_is_away_waits_and_nothing_behind_it_does(
+        self, pair, monkeypatch
+    ) -> None:
+        refused, borrowed = threading.Event(), Siblings.borrowed
+
+        @contextmanager
+        def watched(siblings, films):
+            try:
+                with borrowed(siblings, films) as paths:
+                    yield paths
+            except SiblingAway:
+                refused.set()
+                raise
+
+        monkeypatch.setattr(Siblings, "borrowed", watched)
         pair.a.arrive(instance())
         pair.settle()
         waiting = pair.b.arrive(instance())
@@ -369,6 +291,7 @@ class TestTwins:
         while len(pair.b.works()) < 2:
             pair.b.triage.step()
             assert time.monotonic() < until
+        assert refused.wait(20)
         assert pair.b.files("received") == [waiting]
         pair.open("a")
         pair.settle()
@@ -462,6 +385,7 @@ class TestPostgres:
         for number in range(count):
             for intake in (pair.a, pair.b):
                 intake.arrive(instance(f"1.2.7.{number}", StudyInstanceUID=f"1.2.7.{number % 5}"))
+                intake.arrive(slice_of(number))
         errors = []
 
         def work(intake):
@@ -477,7 +401,8 @@ class TestPostgres:
             thread.join()
         assert errors == []
         states = [row.state for row in pair.a.instances()]
-        assert (states.count("sorted"), states.count("duplicate")) == (count, count)
+        assert (states.count("sorted"), states.count("duplicate")) == (2 * count, 2 * count)
+        assert len({row.sop_uid for row in pair.a.instances(state="sorted")}) == 2 * count
         assert len(pair.a.works()) == count
 
     def test_a_series_that_both_judge_at_once_is_made_once(self, postgres_pair) -> None:
