@@ -60,6 +60,28 @@ def observe_since(histogram: Histogram, priority: int, came_at: float | None) ->
         histogram.labels(priority_label(priority)).observe(max(0.0, time.time() - came_at))
 
 
+_ALERT_KINDS = (
+    *("association_failed", "correction", "dead_letter", "dead_work", "destination_absent", "destination_down"),
+    *("incomplete", "not_committed", "not_stored", "patients", "pipeline_broken", "poison_film", "quarantine"),
+    *("result_missing", "rollout"),
+)
+_REFUSALS = (
+    *(("dimse", reason) for reason in ("overload", "disk_full", "associations", "not_stored")),
+    *(("http", reason) for reason in ("overload", "disk_full", "too_large")),
+)
+
+
+def expose_zeros() -> None:
+    """Show counters before they count: a series that begins at 1 has not risen, as Prometheus sees it."""
+    for kind in _ALERT_KINDS:
+        ALERTS.labels(kind)
+    for door, reason in _REFUSALS:
+        REFUSED.labels(door, reason)
+    for priority in Priority:
+        STUDY_SECONDS.labels(priority_label(priority))
+        DELIVERY_SECONDS.labels(priority_label(priority))
+
+
 @contextmanager
 def timed(stage: StageName) -> Iterator[None]:
     """Time one item in a stage and count it as `ok`, or as `failed` when the block raises."""

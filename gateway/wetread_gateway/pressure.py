@@ -15,7 +15,7 @@ from wetread_gateway.state.tables import WORKS, WorkKind, WorkState
 if TYPE_CHECKING:
     from wetread_gateway.context import Context
 
-_ROUTINE = "1-"  # how the spool's names begin, but for STAT
+_STAT, _ROUTINE = "0-", "1-"  # how the spool's names begin
 _NS = 1_000_000_000
 
 
@@ -41,6 +41,25 @@ def oldest_waiting_s(context: Context) -> float:
         waiting = connection.execute(query).scalar()
     with os.scandir(context.spool.received) as entries:
         unsorted = min((entry.name for entry in entries if entry.name.startswith(_ROUTINE)), default=None)
+    since = [] if waiting is None else [float(waiting)]
+    if unsorted is not None:
+        since.append(int(unsorted.split("-")[1]) / _NS)
+    return max(0.0, now - min(since, default=now))
+
+
+def oldest_stat_s(context: Context) -> float:
+    """Give the age of the oldest STAT image not sorted yet, or STAT work of this intake not read; 0 without one."""
+    now = time.time()
+    query = select(func.min(WORKS.c.created_at)).where(
+        WORKS.c.state.in_((WorkState.WAITING, WorkState.LEASED)),
+        WORKS.c.kind == WorkKind.READ,
+        WORKS.c.priority == Priority.STAT,
+        WORKS.c.home == context.home,
+    )
+    with context.store.read() as connection:
+        waiting = connection.execute(query).scalar()
+    with os.scandir(context.spool.received) as entries:
+        unsorted = min((entry.name for entry in entries if entry.name.startswith(_STAT)), default=None)
     since = [] if waiting is None else [float(waiting)]
     if unsorted is not None:
         since.append(int(unsorted.split("-")[1]) / _NS)

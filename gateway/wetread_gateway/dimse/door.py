@@ -21,7 +21,7 @@ from wetread_gateway.dimse.pressure import Pressure
 from wetread_gateway.dimse.tls import ServerTls
 from wetread_gateway.dimse.wire import BadPdu, Gone, PduType, Reason, TooSlow, Wire
 from wetread_gateway.errors import NotStored
-from wetread_gateway.metrics import ALERTS
+from wetread_gateway.metrics import ALERTS, REFUSED
 
 if TYPE_CHECKING:
     from wetread_gateway.context import Context
@@ -195,11 +195,13 @@ class Door:
         """Count the association in; Rejected when there is no place for it."""
         dicom = self._context.settings.dicom
         if not proposal.stat and self._pressure.overloaded:
+            REFUSED.labels("dimse", "overload").inc()
             raise Rejected("temporary congestion: routine work waits too long", 2, 3, 1)
         association = f"{self._context.slot}.{time.time_ns()}"
         with self._lock:
             taken = len(self._open) if proposal.stat else sum(not stat for stat in self._open.values())
             if taken >= dicom.max_associations + (dicom.reserved_for_stat if proposal.stat else 0):
+                REFUSED.labels("dimse", "associations").inc()
                 raise Rejected("temporary congestion: too many associations", 2, 3, 1)
             while association in self._open:
                 association += "+"

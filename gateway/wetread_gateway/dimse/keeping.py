@@ -11,9 +11,9 @@ from wetread_gateway.audit import AuditEvent
 from wetread_gateway.dimse.command import Command, is_uid
 from wetread_gateway.dimse.negotiation import is_storage
 from wetread_gateway.dimse.status import Status
-from wetread_gateway.errors import NotStored
+from wetread_gateway.errors import DiskFull, NotStored
 from wetread_gateway.instance import Arrival
-from wetread_gateway.metrics import ALERTS, ITEMS, SECONDS
+from wetread_gateway.metrics import ALERTS, ITEMS, REFUSED, SECONDS
 
 if TYPE_CHECKING:
     from wetread_gateway.context import Context
@@ -118,6 +118,7 @@ class Keeping:
         self._incoming = None
         self._status = Status.OUT_OF_RESOURCES
         ALERTS.labels("not_stored").inc()
+        REFUSED.labels("dimse", "disk_full" if isinstance(error, DiskFull) else "not_stored").inc()
         LOG.error("an instance is refused: %s", error, extra={"association": self._caller.association})
 
     def _tell(self) -> None:

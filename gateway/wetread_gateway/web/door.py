@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from anyio.to_thread import run_sync
 
 from wetread_gateway.instance import Arrival
+from wetread_gateway.metrics import REFUSED
 from wetread_gateway.web.body import Body, store
 from wetread_gateway.web.multipart import ContentType
 from wetread_gateway.web.problems import Refusal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from wetread_gateway.web.pressure import Pressure
     from wetread_gateway.web.waiting import Waiting
 
+_REASONS = {413: "too_large", 429: "overload", 507: "disk_full"}
 PRIORITY_HEADER = "Wetread-Priority"
 _LONGEST_AE = 16  # PS3.5, table 6.2-1
 _REMEMBERED = 4096  # studies
@@ -100,6 +102,7 @@ class Door:
                 raise Refusal(413, f"the body is larger than {self.http.max_body_bytes} bytes")
             self.pressure.check(stat=stat, size=size)
         except Refusal as refusal:
+            REFUSED.labels("http", _REASONS.get(refusal.problem.status, "other")).inc()
             self.refusals.note(actor, f"{refusal.problem.status} {refusal.problem.title}")
             raise
 

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from wetread_gateway.drift.gauges import drift_gauges
-from wetread_gateway.pressure import oldest_waiting_s
+from wetread_gateway.pressure import oldest_stat_s, oldest_waiting_s
 from wetread_gateway.state.tables import (
     DELIVERIES,
     INSTANCES,
@@ -88,6 +88,11 @@ class Gauges(Collector):
             "wetread_gateway_oldest_waiting_seconds",
             "Age of the oldest work, STAT aside, that waits to be sorted or read: what the doors judge by.",
             value=oldest_waiting_s(context),
+        )
+        yield GaugeMetricFamily(
+            "wetread_gateway_oldest_stat_seconds",
+            "Age of the oldest STAT image that waits to be sorted, or STAT work that waits to be read or is being read.",
+            value=oldest_stat_s(context),
         )
         yield from machine_gauges(context)
         yield from self._certificates.gauges(context.settings)

@@ -17,6 +17,7 @@ import uvicorn
 
 from wetread_gateway.config.consistency import is_loopback
 from wetread_gateway.errors import ConfigError
+from wetread_gateway.metrics import expose_zeros
 from wetread_gateway.web.access import Tokens
 from wetread_gateway.web.app import make_app
 from wetread_gateway.web.guarded import GuardedProtocol
@@ -35,6 +36,7 @@ _STARTUP_S = 10.0
 def run(context: Context) -> None:
     """Serve until told to stop; a changed `[http]` opens a new door while the old one finishes what it has begun."""
     context.spool.clean_incoming(context.slot)
+    expose_zeros()
     http = context.settings.http
     door = open_door(context) if http.port else None
     try:
