@@ -91,7 +91,7 @@ class Gauges(Collector):
         )
         yield GaugeMetricFamily(
             "wetread_gateway_oldest_stat_seconds",
-            "Age of the oldest STAT image that waits to be sorted, or STAT work that waits to be read or is being read.",
+            "Age of the oldest STAT image that waits to be sorted, or STAT work that is not read yet.",
             value=oldest_stat_s(context),
         )
         yield from machine_gauges(context)
