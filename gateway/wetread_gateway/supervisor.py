@@ -20,6 +20,7 @@ from wetread_gateway import logs
 from wetread_gateway.audit import AuditEvent, JsonLinesAudit
 from wetread_gateway.config.files import store_url
 from wetread_gateway.config.live import LiveSettings
+from wetread_gateway.config.load import load
 from wetread_gateway.errors import GatewayError
 from wetread_gateway.spool.spool import Spool
 from wetread_gateway.state.homes import settle
@@ -74,7 +75,7 @@ class Supervisor:
 
     def __init__(self, config: Path, name: str = "") -> None:
         self._config = config.resolve()
-        self.live = LiveSettings(self._config, name)
+        self.live = LiveSettings(self._config, name or load(self._config).gateway.name)
         self._folder = self.live.current.gateway.state_dir
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self._folder / "lock")

@@ -6,6 +6,8 @@ from wetread_gateway.config.files import first_line, store_url
 from wetread_gateway.config.live import LiveSettings
 from wetread_gateway.config.load import load
 from wetread_gateway.errors import ConfigError
+from wetread_gateway.state.folder import claim
+from wetread_gateway.supervisor import Supervisor
 
 REST = "[dicom]\nany_peer = true\n"
 GOOD = 'sibling_url = "https://{name}.wetread-intake:8080"\n'
@@ -73,6 +75,15 @@ def test_a_name_that_is_given_goes_before_the_file_s_and_stays_when_that_changes
     file.write_text(file.read_text().replace('"a"', '"changed"'))
     assert live.poll()
     assert live.current.gateway.name == "b"
+
+
+def test_processes_and_commands_go_by_the_name_that_the_folder_has(file):
+    read(file, 'name = "a"\n')
+    (file.parent / "state").mkdir()
+    claim(file.parent / "state", "given")
+    assert LiveSettings(file).current.gateway.name == "given"
+    with pytest.raises(ConfigError, match="is the state folder of the intake 'given', not of 'a'"):
+        Supervisor(file)
 
 
 @pytest.mark.parametrize(

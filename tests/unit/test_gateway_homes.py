@@ -15,8 +15,10 @@ from test_gateway_worklist import postgres  # noqa: F401 -- a fixture
 from triage_site import PIXELS, Site, instance
 from wetread_gateway.config.live import LiveSettings
 from wetread_gateway.delivery import commitment, queue
+from wetread_gateway.doctor.work import checks
 from wetread_gateway.errors import ConfigError, SiblingAway, SourceMissing
 from wetread_gateway.intakes import intakes
+from wetread_gateway.operate import timeline
 from wetread_gateway.pressure import oldest_waiting_s
 from wetread_gateway.reading.failures import failure_of
 from wetread_gateway.reading.http_worklist import HttpWorklist
@@ -374,6 +376,19 @@ def test_the_queue_shows_them_where_there_are_several(pair) -> None:
     with pair.a.context.store.read() as connection:
         table = intakes(connection)
     assert list(table.columns[0].cells) == ["a", "b"]
+    pair.a.arrive(instance())
+    pair.a.settle()
+    (shown, *_) = timeline(pair.b.context, "1.2.3")
+    assert shown.title == "study 1.2.3 at a"
+
+
+def test_the_doctor_says_who_was_not_heard_of(pair) -> None:
+    pair.a.tick()
+    pair.b.now -= 3600
+    pair.b.tick()
+    found = [check for check in checks(pair.a.context.settings, running=False) if check.name == "intakes"]
+    assert [check.fine for check in found] == [True, None]
+    assert "its films wait" in found[1].detail
 
 
 @pytest.mark.pacs

@@ -23,14 +23,14 @@ LOG = logging.getLogger(__name__)
 class LiveSettings:
     """The settings of `file`; ConfigError when it is broken at the start.
 
-    `name`: this intake's, before the file's own; without either it is the one that the state folder remembers.
+    `name`: this intake's; without it, the one that the state folder remembers, and before the first start the file's.
     """
 
     def __init__(self, file: Path, name: str = "") -> None:
         self.file = file
         self._stamp = self._look()
         settings = load(file)
-        self._name = name or settings.gateway.name or remembered(settings.gateway.state_dir)
+        self._name = name or remembered(settings.gateway.state_dir) or settings.gateway.name
         if complaint := INTAKE_NAME.complaint(self._name):
             raise ConfigError(complaint)
         self.current: Settings = self._named(settings)
