@@ -61,7 +61,7 @@ def read(
 def _whole(lease: Lease, film: Film, pipeline: Pipeline, deadline_s: float, pictures: bool) -> StoredReading:
     """Read all images of a work as one series: one reading of it as a whole."""
     read_at = time.time()
-    files = _files(film, len(lease.sources))
+    files = _files(film, len(lease.sources), is_together=len({source.home for source in lease.sources}) < 2)
     try:
         reading, card = pipeline.read_series(
             files, deadline_s, any_body_part=lease.any_body_part, segmentation=pictures
@@ -75,10 +75,13 @@ def _whole(lease: Lease, film: Film, pipeline: Pipeline, deadline_s: float, pict
         raise ServerError(Status.INTERNAL.value, f"release {reading.release} answers with {error}") from error
 
 
-def _files(film: Film, count: int) -> list[Path | Buffer]:
-    """Give all images; what comes from elsewhere comes some at a time, or a far gateway's distance counts for each."""
+def _files(film: Film, count: int, *, is_together: bool) -> list[Path | Buffer]:
+    """Give all images; what comes from elsewhere comes some at a time, or a far gateway's distance counts for each.
+
+    `is_together`: they lie in one place.
+    """
     first = film(0)
-    if isinstance(first, Path):
+    if is_together and isinstance(first, Path):
         return [first, *map(film, range(1, count))]
     with ThreadPoolExecutor(_FETCHERS, "fetch") as threads:
         return [first, *threads.map(film, range(1, count))]

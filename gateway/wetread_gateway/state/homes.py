@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, text, update
 
 from wetread_gateway.errors import ConfigError
-from wetread_gateway.state.folder import claim
+from wetread_gateway.state.folder import claim, remembered
 from wetread_gateway.state.tables import HOMES, INSTANCES, OBJECTS, SERIES, TRANSACTIONS, WORKS
 
 if TYPE_CHECKING:
@@ -35,10 +35,22 @@ def settle(store: StateStore, folder: Path, name: str) -> None:
             if connection.execute(select(HOMES.c.name).limit(1)).first() is not None:
                 raise ConfigError("several intakes share this store, and this one has no name: give it with --name")
         return
+    if remembered(folder) != name:
+        _must_be_free(store, name)
     if claim(folder, name) and store.is_sqlite:  # nobody else's rows are in a file of this folder
         with store.write() as connection:
             for table in (INSTANCES, SERIES, WORKS, OBJECTS, TRANSACTIONS):
                 connection.execute(update(table).where(table.c.home == "").values(home=name))
+
+
+def _must_be_free(store: StateStore, name: str) -> None:
+    """Two intakes of one name would take each other's films for lost."""
+    with store.read() as connection:
+        seen_at = connection.execute(select(HOMES.c.seen_at).where(HOMES.c.name == name)).scalar() or 0.0
+    if time.time() - seen_at < AWAY_S:
+        raise ConfigError(
+            f"an intake called {name!r} is at work on this store with another state folder: name this one"
+        )
 
 
 def take_turn(connection: Connection) -> None:
