@@ -1,0 +1,87 @@
+"""The search for the numbers that ship: a grid over the target of the feed-forward metric and the window to shrink."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from wetread_bench.autoscale.monitoring import WORKS_PER_S
+from wetread_bench.autoscale.simulate import Cluster, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from wetread_bench.autoscale.curve import ServiceCurve
+    from wetread_bench.autoscale.day import Day
+    from wetread_bench.autoscale.manifest import Manifest
+
+SHARES = (0.55, 0.65, 0.75, 0.85)
+"""Works a second for each pod, as shares of what one reads."""
+WINDOWS_S = (300, 1800, 3600)
+LONG_COLD_START_S = 120.0
+"""A candidate must keep the day's bars with this one too: a new node pulls the image first."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One point of the grid, with the usual cold start and with the long one."""
+
+    share: float
+    window_s: int
+    p99_s: float
+    worst_minute_p99_s: float
+    minutes_over_bar: int
+    direction_changes: int
+    pod_hours: float
+    peak_replicas: int
+    long_worst_minute_p99_s: float
+    long_minutes_over_bar: int
+    holds: bool
+    """Both keep the day's bars, and with the usual cold start no minute has a p99 over two seconds."""
+
+
+def with_numbers(manifest: Manifest, works_per_s: float, window_s: int) -> Manifest:
+    """Give the manifest with another target and another window to shrink."""
+    metrics = tuple(
+        replace(metric, target=works_per_s) if metric.name == WORKS_PER_S else metric for metric in manifest.metrics
+    )
+    assert manifest.down is not None
+    return replace(manifest, metrics=metrics, down=replace(manifest.down, window_s=window_s))
+
+
+def target_of(share: float, curve: ServiceCurve, slots: int) -> float:
+    """Give the target in works a second, a whole number as it stands in the manifest."""
+    return float(max(1, round(share * curve.peak(slots))))
+
+
+def candidates(
+    day: Day, manifest: Manifest, curve: ServiceCurve, cluster: Cluster, report: Callable[[str], None],
+    shares: Sequence[float] = SHARES, windows_s: Sequence[int] = WINDOWS_S,
+) -> Iterator[Candidate]:  # fmt: skip
+    """Run the grid."""
+    for share in shares:
+        for window_s in windows_s:
+            tried = with_numbers(manifest, target_of(share, curve, cluster.reader.slots), window_s)
+            usual = simulate(day, tried, curve, cluster)
+            late = simulate(day, tried, curve, replace(cluster, cold_start_s=LONG_COLD_START_S))
+            found = Candidate(
+                share, window_s, usual.p99_s, usual.worst_minute_p99_s, usual.minutes_over_bar,
+                usual.direction_changes, usual.pod_hours, usual.peak_replicas, late.worst_minute_p99_s,
+                late.minutes_over_bar,
+                usual.holds and late.holds and not usual.minutes_over_bar,
+            )  # fmt: skip
+            report(f"{share:.0%}, {window_s} s: {asdict(found)}")
+            yield found
+
+
+def chosen(found: Sequence[Candidate]) -> Candidate:
+    """Give the cheapest of those that hold; where none does, the one with the fewest bad minutes."""
+    holding = [each for each in found if each.holds]
+    if holding:
+        return min(holding, key=lambda each: each.pod_hours)
+    return min(found, key=lambda each: (each.minutes_over_bar + each.long_minutes_over_bar, each.pod_hours))
+
+
+def rows(found: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """Give them for a result."""
+    return [asdict(each) for each in found]
