@@ -60,7 +60,8 @@ def pipeline_card(calibration: Calibration) -> dict[str, Any]:
     }
 
 
-def write_pipeline(path: Path, calibration: Calibration) -> None:
-    """Write pipeline.json."""
+def write_pipeline(path: Path, calibration: Calibration, reference: dict[str, Any] | None = None) -> None:
+    """Write pipeline.json; `reference`: what drift is measured from."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(pipeline_card(calibration), indent=2) + "\n")
+    card = pipeline_card(calibration) | ({} if reference is None else {"reference": reference})
+    path.write_text(json.dumps(card, indent=2) + "\n")

@@ -136,6 +136,41 @@ def evaluate(
         Console().print(_table(result))
 
 
+@app.command("reference")
+def write_reference(
+    source: Annotated[str, typer.Option(help="Where the films are from, in words; it travels with the release.")],
+    data: DataOption = None,
+    model: Annotated[Path, typer.Option(help="model.onnx, or the folder that holds it.")] = _REPOSITORY
+    / CLASSIFIER
+    / "1",
+    card: Annotated[Path, typer.Option(help="Folder with pipeline.json, which is changed.")] = _REPOSITORY
+    / POSTPROCESS
+    / "1",
+    held_out: Annotated[
+        int | None,
+        typer.Option(help="Only the patients that a training with this --seed held out.", show_default=False),
+    ] = None,
+) -> None:
+    """Write into pipeline.json how probability and NOVELTY lie on these films: what drift is measured from."""
+    from wetread_models import reference  # noqa: PLC0415 -- onnxruntime only when it is used
+
+    path = model / "model.onnx" if model.is_dir() else model
+    try:
+        with _bar("reading") as progress:
+            task = progress.add_task("reading", total=None)
+            told = reference.write_reference(
+                data or data_folder() / "chest_xray",
+                path,
+                card,
+                source,
+                seed=held_out,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    except DataError as error:
+        _fail(str(error))
+    print(json.dumps(told))
+
+
 @app.command()
 def quantise(
     model: Annotated[Path, typer.Argument(help="The FP32 model.onnx.", exists=True, dir_okay=False)],

@@ -157,6 +157,20 @@ def evaluate(
     )
 
 
+def read_outputs(card: Path, outputs: Outputs) -> tuple[Scores, Scores | None]:
+    """Give probabilities [n, findings] and NOVELTY [n], None where there is none, as serving computes them."""
+    postprocessor = Postprocessor.load(card)
+    readings = [
+        postprocessor.read(logits, activation, features, _GEOMETRY, with_heatmap=False)
+        for logits, activation, features in zip(
+            outputs.logits[:, None].astype(np.float32), outputs.activation[:, None], outputs.features, strict=True
+        )
+    ]
+    novelty = [reading.novelty[0] for reading in readings if reading.novelty is not None]
+    probabilities = np.array([reading.probability for reading in readings], dtype=np.float64)
+    return probabilities, np.array(novelty, dtype=np.float64) if novelty else None
+
+
 def _readings(postprocessor: Postprocessor, outputs: Outputs) -> tuple[Scores, float]:
     """Give each film's probability, and the share of films with NOVELTY above 1, as serving computes them."""
     readings = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from wetread_models import figures, novelty, strangers
+from wetread_models import figures, novelty, reference, strangers
 from wetread_models.artefacts import CLASSIFIER, POSTPROCESS, SYNTHETIC_FILMS, Calibration, write_pipeline
 from wetread_models.augment import augment
 from wetread_models.calibrate import (
@@ -90,7 +90,7 @@ def finish(
     report("read all films with the exported network")
     statistics = novelty.fit(classifier.outputs(_varied(train.pictures, state["options"]["seed"])).features)
     calibration = calibrate(half, test, statistics)
-    write_pipeline(places.postprocess / "pipeline.json", calibration)
+    write_pipeline(places.postprocess / "pipeline.json", calibration, _reference((half, test), calibration, statistics))
     novelty.save(statistics, places.postprocess / "novelty.npz")
     report(f"temperature {calibration.temperature:.3f}, threshold {calibration.threshold:.3f}")
     films = _film_model(classifier, train, calibration)
@@ -132,6 +132,16 @@ def calibrate(half: Read, test: Read, statistics: FeatureStatistics) -> Calibrat
     distance = np.concatenate([novelty.distances(statistics, part.outputs.features) for part in (half, test)])
     scale = max(float(np.percentile(peaks, 99)), 1e-3)
     return Calibration(temperature, threshold, scale, float(np.percentile(distance, 99)))
+
+
+def _reference(parts: Sequence[Read], calibration: Calibration, statistics: FeatureStatistics) -> dict[str, Any] | None:
+    """Say how probability and NOVELTY lie on all held-out films, where there are enough of them."""
+    values = np.concatenate([probability(part.outputs.logits, calibration.temperature) for part in parts])
+    distance = np.concatenate([novelty.distances(statistics, part.outputs.features) for part in parts])
+    if len(values) < reference.FEWEST:
+        return None
+    source = f"{len(values)} films of the training hospital, of patients held out of training"
+    return reference.reference(("pneumonia",), values[:, None], distance / calibration.novelty_99, source)
 
 
 def _operating_point(part: Read) -> tuple[float, float]:
