@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -44,10 +45,11 @@ class ObjectOut:
             yield from content
 
     def put(self, name: str, lines: Iterable[str]) -> None:
-        """Write a file; it is there when all of it is."""
-        with self._files.open(f"{self._root}/{name}", "wb") as content:
-            for line in lines:
-                content.write(f"{line}\n".encode())
+        """Write a file when all of its lines are there; one that was cut short would look whole."""
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="wetread-batch-") as whole:
+            whole.writelines(f"{line}\n" for line in lines)
+            whole.flush()
+            self._files.put_file(whole.name, f"{self._root}/{name}")
 
     def put_first(self, name: str, line: str) -> bool:
         """Write a file unless there is one; of two that try at once both may believe to be first."""

@@ -116,8 +116,8 @@ class Done:
         entry, work = digest(found.entry), digest(found.key)
         if entry in self.entries or work in self.begun.get(entry, ()):
             return
-        works = self.begun.setdefault(entry, set())
         self.outcomes[found.outcome] += 1
+        works = self.begun.setdefault(entry, set())
         works.add(work)
         if len(works) >= found.works:
             del self.begun[entry]
