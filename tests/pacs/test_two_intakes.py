@@ -148,6 +148,8 @@ def test_one_intake_is_killed_and_nothing_is_lost_or_made_twice(clinic, tmp_path
     films = [Film(uid(), uid(), picture=number) for number in range(FILMS)]
     paths = [film.write(tmp_path) for film in films]
     send(clinic.one, [*slices[::2], *paths[: FILMS // 3]])
+    own = {film.study for film in films[: FILMS // 3]}
+    assert await_true(lambda: bool(own & {work.study_uid for work in clinic.rows(WORKS)}))  # in the middle of its work
     clinic.one.kill()
     send(clinic.other, [*slices[1::2], *paths[FILMS // 3 :]])
     for film in films[FILMS // 3 :]:
