@@ -11,7 +11,6 @@ import math
 import shutil
 import subprocess
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -19,12 +18,18 @@ from typing import TYPE_CHECKING, Self
 import httpx
 import pydicom
 import yaml
+from certificates import Authority
+from sqlalchemy import update
 from wetread_bench.hospital import STAT_AE_TITLE, GatewayPlan, Hospital, storescu
 from wetread_bench.servers import end, free_port, wait_until
+from wetread_gateway.drift.gauges import FEWEST
+from wetread_gateway.state.drift_tables import DRIFT_COUNTS
+from wetread_gateway.state.store import StateStore
 from wetread_models.synthetic import FilmModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import ExitStack
 
 CHECKOUT = Path(__file__).parents[2]
 FILM_MODEL = CHECKOUT / "model_repository" / "chest_xray_classifier" / "synthetic_films.npz"
@@ -167,6 +172,13 @@ class LiveStack:
         wanted = f'sum(wetread_gateway_deliveries{{state="delivered"}}) >= {self._sent}'
         assert self.await_query(wanted), "not delivered in time"
 
+    def age_readings(self, times: int) -> None:
+        """Have what was counted for drift so many times, as if the stack had run for days."""
+        store = StateStore(self.hospital.gateway.state)
+        with store.write() as connection:
+            connection.execute(update(DRIFT_COUNTS).values(readings=DRIFT_COUNTS.c.readings * times))
+        store.close()
+
 
 def targets_of(hospital: Hospital) -> list[Target]:
     """Give the addresses that a cluster's monitors would find."""
@@ -187,7 +199,12 @@ def start(stack: ExitStack, folder: Path, rules: Mapping[str, object] | None = N
 
     `rules`: a Prometheus rule file's content, evaluated every second.
     """
-    plan = GatewayPlan(sections=(("intake", "watermark_free_bytes = 1048576"),))
+    elsewhere = Authority(folder / "authority").issue("elsewhere").certificate
+    plan = GatewayPlan(
+        sections=(("intake", "watermark_free_bytes = 1048576"),),
+        extra='[[destination]]\nname = "elsewhere"\nkind = "stow"\nverify = "qido"\n'
+        f'url = "https://127.0.0.1:1/studies"\nauthorities = "{elsewhere}"\n',
+    )
     hospital = stack.enter_context(Hospital(folder / "hospital", plan))
     files = []
     if rules is not None:
@@ -198,5 +215,6 @@ def start(stack: ExitStack, folder: Path, rules: Mapping[str, object] | None = N
     running.send(6, manufacturer="ACME")
     running.send(2, stat=True, calling="SECOND_SITE")
     running.await_all_delivered()
+    running.age_readings(FEWEST)
     assert running.await_query(f"count(up == 1) == {len(prometheus.targets)}"), running.query("up")
     return running
