@@ -15,7 +15,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_embedded.config import find_checkout
@@ -34,6 +34,22 @@ class GatewayEnded(Exception):
     """The gateway did not come up; the message holds the end of its log."""
 
 
+class Destination(Protocol):
+    """Where the gateway sends results to."""
+
+    @property
+    def ae_title(self) -> str:
+        """Its name."""
+
+    @property
+    def host(self) -> str:
+        """Its address."""
+
+    @property
+    def dicom_port(self) -> int:
+        """Its port."""
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayPlan:
     """What a test wants of its gateway. `extra`: more TOML, at the end; `sections`: lines added to a table by name."""
@@ -48,7 +64,9 @@ class GatewayPlan:
 class GatewayProcess:
     """`wetread gateway` as an operator starts it, on free ports, with its state in `folder`."""
 
-    def __init__(self, folder: Path, plan: GatewayPlan, triton_url: str, pacs: Orthanc, ports: tuple[int, int]) -> None:
+    def __init__(
+        self, folder: Path, plan: GatewayPlan, triton_url: str, pacs: Destination, ports: tuple[int, int]
+    ) -> None:
         self.folder = folder
         self.config = folder / "gateway.toml"
         self.log = folder / "gateway.log"
@@ -127,7 +145,7 @@ class GatewayProcess:
                     found[words[words.index(b"wetread_gateway.process") + 2].decode()] = int(pid)
         return found
 
-    def _toml(self, plan: GatewayPlan, triton_url: str, pacs: Orthanc) -> str:
+    def _toml(self, plan: GatewayPlan, triton_url: str, pacs: Destination) -> str:
         sections = {
             "gateway": f'state_dir = "{self.state}"\n',
             "dicom": f'ae_title = "{AE_TITLE}"\nstat_ae_title = "{STAT_AE_TITLE}"\n'
