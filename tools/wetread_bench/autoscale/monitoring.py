@@ -6,12 +6,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from wetread_bench.autoscale.replicas import Readings, Sample, Samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from wetread_bench.autoscale.curve import ServiceCurve
+    from wetread_bench.autoscale.curve import Floats, ServiceCurve
 
 CPU = "cpu"
 PENDING, QUEUE_RATIO = "wetread_pending_requests", "wetread_queue_over_compute"
@@ -36,7 +38,8 @@ class PodCounters:
     """One pod's counters at a scrape."""
 
     completed: int
-    level_s: float
+    level_s: Floats
+    """Seconds with so many works under way."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,10 @@ class Prometheus:
         self._settings = settings
         self._curve = curve
         self._peak = curve.peak(slots)
+        levels = range(slots + 2)
+        self._waiting = np.array([curve.pending_requests(n) for n in levels])
+        ratios = np.array([curve.queue_ratio(n) for n in levels])
+        self._computing = np.divide(self._waiting, ratios, out=np.zeros(len(ratios)), where=ratios > 0)
         self._without = frozenset(without)
         self._scrapes: deque[Scrape] = deque()
 
@@ -70,8 +77,8 @@ class Prometheus:
         """Answer the autoscaler's questions now, from what has been scraped."""
         pods = {
             CPU: self._cpu(),
-            PENDING: self._over_last(self._curve.pending_requests),
-            QUEUE_RATIO: self._over_window(now, self._curve.queue_ratio),
+            PENDING: self._over_last(self._pending),
+            QUEUE_RATIO: self._over_window(now, self._queue_ratio),
         }
         external: dict[str, float] = {}
         if self._scrapes:
@@ -104,11 +111,19 @@ class Prometheus:
             if pod in before.pods
         }
 
-    def _over_last(self, value: Callable[[float], float]) -> Samples:
+    def _pending(self, shares: Floats) -> float:
+        return float(shares @ self._waiting)
+
+    def _queue_ratio(self, shares: Floats) -> float:
+        """Seconds that requests wait over seconds that they are computed, both in a second: by Little's law."""
+        computing = float(shares @ self._computing)
+        return float(shares @ self._waiting) / computing if computing else 0.0
+
+    def _over_last(self, value: Callable[[Floats], float]) -> Samples:
         two = self._last_two()
         return {} if two is None else _by_level(*two, value)
 
-    def _over_window(self, now: float, value: Callable[[float], float]) -> Samples:
+    def _over_window(self, now: float, value: Callable[[Floats], float]) -> Samples:
         window = self._window(now)
         found: Samples = {}
         for first in window[:-1]:  # a young pod's rate is over what there is of it
@@ -117,8 +132,8 @@ class Prometheus:
         return found
 
 
-def _by_level(before: Scrape, after: Scrape, value: Callable[[float], float]) -> Samples:
-    """Give a value of the mean number of works under way, by pod."""
+def _by_level(before: Scrape, after: Scrape, value: Callable[[Floats], float]) -> Samples:
+    """Give a value of the shares of time with so many works under way, by pod."""
     passed = after.at - before.at
     return {
         pod: Sample(value((counters.level_s - before.pods[pod].level_s) / passed), after.at, passed)

@@ -36,6 +36,7 @@ OTHER_DAYS = (13, 14, 15)
 """Seeds of days on which the numbers were not chosen."""
 _WORKS = re.compile(r'(name: wetread_works_per_second\b.*?averageValue: )"[^"]*"', re.DOTALL)
 _WINDOW = re.compile(r"(scaleDown:\s+stabilizationWindowSeconds: )\d+")
+_TOLERANCE = re.compile(r'(tolerance: )"[^"]*"')
 
 
 class Unwritable(Exception):
@@ -43,7 +44,7 @@ class Unwritable(Exception):
 
 
 def refresh_pages(checkout: Path, pod: Path | None, report: Report, *, search: bool = True) -> list[Path]:
-    """Make the day, the manifest's two numbers, the result, the plots and the page anew; give their paths.
+    """Make the day, the manifest's three numbers, the result, the plots and the page anew; give their paths.
 
     `pod`: the result of the capacity bench, else the committed one. `search`: choose the numbers anew, else keep them
     and the search that the committed result tells of.
@@ -59,7 +60,9 @@ def refresh_pages(checkout: Path, pod: Path | None, report: Report, *, search: b
     if search:
         found = list(searching.candidates(day, manifest, curve, cluster, report))
         pick, rows = searching.chosen(found), searching.rows(found)
-        write_numbers(checkout / HPA, searching.target_of(pick.share, curve, cluster.reader.slots), pick.window_s)
+        write_numbers(
+            checkout / HPA, searching.target_of(pick.share, curve, cluster.reader.slots), pick.window_s, pick.tolerance
+        )
         manifest, picked = Manifest.load(checkout / HPA), asdict(pick)
     else:
         told = json.loads((checkout / RESULT).read_text())
@@ -95,12 +98,13 @@ def refresh_pages(checkout: Path, pod: Path | None, report: Report, *, search: b
     return [checkout / each for each in (DAY, HPA, RESULT, DAY_PLOT, SEARCH_PLOT, PAGE)]
 
 
-def write_numbers(hpa: Path, works_per_s: float, window_s: int) -> None:
-    """Write the two numbers that were searched for into the manifest."""
+def write_numbers(hpa: Path, works_per_s: float, window_s: int, tolerance: float) -> None:
+    """Write the three numbers that were searched for into the manifest."""
     text, works = _WORKS.subn(rf'\g<1>"{works_per_s:g}"', hpa.read_text())
     text, windows = _WINDOW.subn(rf"\g<1>{window_s}", text)
-    if (works, windows) != (1, 1):
-        raise Unwritable(f"{hpa} has no wetread_works_per_second with an averageValue, or no window to shrink")
+    text, tolerances = _TOLERANCE.subn(rf'\g<1>"{tolerance:g}"', text)
+    if (works, windows, tolerances) != (1, 1, 1):
+        raise Unwritable(f"{hpa} lacks wetread_works_per_second's averageValue, or window or tolerance to shrink")
     hpa.write_text(text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from wetread_bench.autoscale.outcome import BAR_P99_S
@@ -50,16 +51,17 @@ def draw_search(
     for share in dict.fromkeys(row["share"] for row in rows):
         some = [row for row in rows if row["share"] == share]
         label = f"{share:.0%} of capacity"
+        some = sorted(some, key=lambda row: row["pod_hours"])
         left.plot(
             [r["pod_hours"] for r in some],
-            [r["long_worst_minute_p99_s"] for r in some],
+            [r["long_worst_minute_p99_s"] or math.nan for r in some],
             "o-",
             ms=3,
             lw=0.8,
             label=label,
         )
         middle.plot([r["pod_hours"] for r in some], [r["direction_changes"] for r in some], "o-", ms=3, lw=0.8)
-    left.plot(pick["pod_hours"], pick["long_worst_minute_p99_s"], "o", ms=10, mfc="none", color=BAR)
+    left.plot(pick["pod_hours"], pick["long_worst_minute_p99_s"] or math.nan, "o", ms=10, mfc="none", color=BAR)
     middle.plot(pick["pod_hours"], pick["direction_changes"], "o", ms=10, mfc="none", color=BAR)
     left.axhline(BAR_P99_S, color=BAR, lw=0.8, ls=":")
     left.set_yscale("log")

@@ -53,7 +53,7 @@ class State(NamedTuple):
     next_end: Floats  # [pods]
     next_look: Floats  # [pods]
     completed: Whole  # [pods]
-    level_s: Floats  # [pods]: works under way, summed over time
+    level_s: Floats  # [pods, slots + 2]: seconds with so many works under way
     speed: Floats  # [slots + 2]: of each work, by works under way
     sizes: Floats  # [slots + 2, points]
     random: npt.NDArray[np.uint64]  # [1]
@@ -161,7 +161,7 @@ def catch_up(state: State, pod: int, now: float) -> None:
     """Bring a pod's progress up to now."""
     passed = now - state.updated[pod]
     state.progress[pod] += passed * state.speed[state.under_way[pod]]
-    state.level_s[pod] += passed * state.under_way[pod]
+    state.level_s[pod, state.under_way[pod]] += passed
     state.updated[pod] = now
 
 

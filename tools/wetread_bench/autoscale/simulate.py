@@ -180,7 +180,7 @@ class _Run:
     def _scrape(self, now: float) -> None:
         state, worklist = self._worklist.state, self._worklist
         pods = {
-            pod.name: PodCounters(int(state.completed[pod.place]), float(state.level_s[pod.place]))
+            pod.name: PodCounters(int(state.completed[pod.place]), state.level_s[pod.place].copy())
             for pod in self._pods.serving
         }
         self._prometheus.scrape(Scrape(now, pods, worklist.arrived, worklist.held, worklist.oldest_waiting_s()))

@@ -127,16 +127,17 @@ def sweep(result: Told) -> str:
 def search(result: Told) -> str:
     """What was tried, the chosen one marked."""
     lines = _head(
-        "works/s a pod, of capacity", "window to shrink, s", "p99, s", "worst minute, s", "changes of direction",
-        "pod hours", "worst minute with 120 s of cold start, s", "",
+        "works/s a pod, of capacity", "window to shrink, s", "tolerance to shrink", "p99, s", "worst minute, s",
+        "changes of direction", "pod hours", "worst minute with 120 s of cold start, s", "",
     )  # fmt: skip
     pick = result["chosen"]
     for row in result["search"]:
         mark = "**chosen**" if row == pick else "holds" if row["holds"] else ""
         lines.append(
             _row(
-                f"{row['share']:.0%}", row["window_s"], f"{row['p99_s']:.2f}", f"{row['worst_minute_p99_s']:.2f}",
-                row["direction_changes"], f"{row['pod_hours']:.0f}", f"{row['long_worst_minute_p99_s']:.2f}", mark,
+                f"{row['share']:.0%}", row["window_s"], row["tolerance"], f"{row['p99_s']:.2f}",
+                f"{row['worst_minute_p99_s']:.2f}", row["direction_changes"],
+                f"{row['pod_hours']:.0f}", _number(row["long_worst_minute_p99_s"]), mark,
             )
         )  # fmt: skip
     return _text(lines)
@@ -148,7 +149,12 @@ def _rules(rules: Rules) -> str:
         for policy in rules.policies
     )
     which = {"Max": "the larger", "Min": "the smaller", "Disabled": "none"}[rules.select]
-    return f"window {rules.window_s} s; {which} of {change}"
+    tolerance = "" if rules.tolerance is None else f"; tolerance {rules.tolerance:g}"
+    return f"window {rules.window_s} s; {which} of {change}{tolerance}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _seconds(value: float | None) -> str:
