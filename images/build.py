@@ -1,0 +1,82 @@
+"""`python images/build.py gateway all-in-one`: builds images with buildah; for docker, prints the plain command."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+
+from base import provide_base
+from buildah import FOLDER, ROOT, Buildah, absent
+
+NAMES = ("gateway", "release", "all-in-one")
+"""Those that can be built from Debian's packages alone; `triton` needs NVIDIA's image, from its registry."""
+_EPOCH = "1767225600"  # 2026-01-01: the same files give the same image, whenever it is built
+
+
+def version() -> str:
+    """Give the version of the distribution, which is the images' tag."""
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return str(document["project"]["version"])
+
+
+def tag(name: str) -> str:
+    """Give the name of an image with its tag."""
+    return f"wetread/{name}:{version()}"
+
+
+def docker_command(name: str) -> str:
+    """Give the command that builds an image with docker, on a machine that reaches the registries."""
+    return f"docker build --file images/{name}/Dockerfile --tag {tag(name)} ."
+
+
+def build(buildah: Buildah, name: str) -> float:
+    """Build one image and give the seconds that it took; the log is in build/images/<name>.log."""
+    command = ["bud", "--isolation", "chroot", "--format", "docker", "--pull-never", "--layers=true", "--network", "host"]
+    command += ["--timestamp", _EPOCH, *_machine_mounts(), "--file", f"images/{name}/Dockerfile", "--tag", tag(name)]
+    started = time.monotonic()
+    buildah(*command, str(ROOT), log=FOLDER / f"{name}.log")
+    return time.monotonic() - started
+
+
+def _machine_mounts() -> list[str]:
+    """Give the mounts that let pip inside reach what pip on this machine reaches; none of it stays in the image."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "get", "global.cert"], capture_output=True, text=True, check=False
+    )
+    if asked.returncode != 0:
+        return []
+    host = FOLDER / "machine"
+    host.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(asked.stdout.strip(), host / "authorities.pem")
+    (host / "pip.conf").write_text("[global]\ncert = /run/machine/authorities.pem\n")
+    return ["--volume", f"{host}:/run/machine:ro", "--volume", f"{host}/pip.conf:/etc/pip.conf:ro"]
+
+
+def main() -> int:
+    """Build what is named; 0 when all were built."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=NAMES, default=NAMES, metavar="|".join(NAMES))
+    names = parser.parse_args().names
+    print("With docker, from the project's folder:", *map(docker_command, ("triton", *names)), sep="\n  ")
+    if lacks := absent():
+        print(f"Nothing is built here: {lacks}")
+        return 1
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    buildah = Buildah()
+    provide_base(buildah, FOLDER)
+    for name in names:
+        try:
+            print(f"{tag(name)}: {build(buildah, name):.0f} s", flush=True)
+        except subprocess.CalledProcessError:
+            tail = (FOLDER / f"{name}.log").read_text(errors="replace").splitlines()[-20:]
+            print(f"{tag(name)} was not built; the end of {FOLDER / name}.log:", *tail, sep="\n  ")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
