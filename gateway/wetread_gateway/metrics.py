@@ -75,6 +75,8 @@ def expose_zeros() -> None:
     """Show counters before they count: a series that begins at 1 has not risen, as Prometheus sees it."""
     for kind in _ALERT_KINDS:
         ALERTS.labels(kind)
+    for outcome in ("read", "failed", "dropped"):
+        SHADOWS.labels(outcome)
     for door, reason in _REFUSALS:
         REFUSED.labels(door, reason)
     for priority in Priority:

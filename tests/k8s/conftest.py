@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from live_stack import LiveStack, missing_programs, start
+from rules import groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,4 +19,4 @@ def live_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     if absent := missing_programs():
         pytest.skip(absent)
     with ExitStack() as stack:
-        yield start(stack, tmp_path_factory.mktemp("live"))
+        yield start(stack, tmp_path_factory.mktemp("live"), {"groups": groups()})

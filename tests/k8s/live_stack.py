@@ -212,6 +212,8 @@ def start(stack: ExitStack, folder: Path, rules: Mapping[str, object] | None = N
         files[0].write_text(yaml.safe_dump(dict(rules)))
     prometheus = stack.enter_context(Prometheus(folder / "prometheus", targets_of(hospital), files))
     running = LiveStack(folder, hospital, prometheus)
+    # A rise is seen from the second scrape on: the films come after the first.
+    assert running.await_query("wetread_gateway_study_seconds_count")
     running.send(6, manufacturer="ACME")
     running.send(2, stat=True, calling="SECOND_SITE")
     running.await_all_delivered()
