@@ -128,14 +128,14 @@ def test_a_renewed_certificate_is_shown_to_the_next_client(tmp_path, certificate
 
 def test_without_a_token_nothing_but_health_is_answered(tmp_path, tokens):
     with open_door(settings_for(tmp_path, token_file=tokens)) as door:
-        assert door.client.get("/healthz").status_code == 200
-        paths = ("/readyz", "/metrics", "/openapi.json", "/v1/studies/1.2", "/nothing")
+        assert [door.client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+        paths = ("/metrics", "/openapi.json", "/v1/studies/1.2", "/nothing")
         for path in paths:
             for headers in ({}, bearer("wrong"), {"Authorization": f"Basic {TOKEN}"}):
                 answer = door.client.get(path, headers=headers)
                 assert answer.status_code == 401
                 assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-        assert door.client.get("/readyz", headers=bearer(TOKEN)).status_code == 200
+        assert door.client.get("/metrics", headers=bearer(TOKEN)).status_code == 200
         assert door.stow(instance()[1], **bearer(TOKEN)).status_code == 200
         events = [json.loads(line) for line in door.audited()]
         assert [event["actor"] for event in events if event["action"] == "intake"] == ["ris"]

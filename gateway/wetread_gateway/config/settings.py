@@ -119,7 +119,8 @@ class Http:
     port: int = 8080
     """Port to listen on; 0 switches the HTTP door off."""
     token_file: Path | None = None
-    """File of bearer tokens, one a line with its name: `name token`. Asked for on every request but /healthz."""
+    """File of bearer tokens, one a line with its name: `name token`. Asked for on every request but /healthz and
+    /readyz."""
     tls: HttpTls | None = None
     """TLS for the HTTP door."""
     max_body_bytes: int = 2 << 30

@@ -28,7 +28,8 @@ LOG = logging.getLogger(__name__)
 
 SHORTEST_TOKEN = 16
 """Characters; what is shorter can be guessed."""
-OPEN_PATHS = frozenset({"/healthz"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""What those who watch over processes ask; a kubelet has no token."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
