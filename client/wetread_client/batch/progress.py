@@ -70,7 +70,9 @@ class Shown:
             self._bar.update(self._task, completed=done, description=self._text(counts, waits_for))
         elif time.monotonic() - self._last >= LINE_S:
             self._last = time.monotonic()
-            self._console.print(f"wetread: {self._text(counts, waits_for)}", highlight=False, markup=False)
+            self._console.print(
+                f"wetread: {self._text(counts, waits_for)}", highlight=False, markup=False, soft_wrap=True
+            )
 
     def _text(self, counts: Counter[str], waits_for: str) -> str:
         told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()) if count)
