@@ -49,6 +49,10 @@ def containers(pod: Document) -> dict[str, Document]:
     return {one["name"]: one for one in pod["initContainers"] + pod["containers"]}
 
 
+def ports_of(container: Document) -> set[str]:
+    return {port["name"] for port in container.get("ports", [])}
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_all_of_it_is_valid(rendered, version):
     kubernetes_validate = pytest.importorskip("kubernetes_validate")
@@ -91,12 +95,12 @@ def test_servers_are_native_sidecars_so_that_the_pod_ends_with_its_batch(pod):
 def test_the_batch_begins_only_when_a_pipeline_is_there_and_no_probe_asks_for_all_of_the_server(pod):
     triton = containers(pod)["triton"]
     assert triton["startupProbe"]["httpGet"]["path"].startswith("/v2/models/")
-    ports = {port["name"] for port in triton["ports"]}
     for one in containers(pod).values():
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             if probe in one:
-                assert one[probe]["httpGet"]["port"] in {port["name"] for port in one["ports"]}
-    assert ports == {"http", "grpc", "metrics"}
+                assert one[probe]["httpGet"]["port"] in {*ports_of(one), 8090}  # the agent's, in the same pod
+    assert ports_of(triton) == {"http", "grpc", "metrics"}
+    assert triton["livenessProbe"]["httpGet"]["path"] == "/stubs"
 
 
 @pytest.mark.parametrize("name", ["prepare", "agent", "triton", "batch"])
@@ -105,10 +109,11 @@ def test_every_container_is_locked_up_and_bounded(pod, name):
     assert one["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
         "capabilities": {"drop": ["ALL"]},
     }
     for bound in ("requests", "limits"):
-        assert set(one["resources"][bound]) >= {"cpu", "memory"}
+        assert set(one["resources"][bound]) >= {"cpu", "memory", "ephemeral-storage"}
     image, _, tag = one["image"].rpartition(":")
     assert image.startswith("wetread/")
     assert tag not in ("", "latest")
