@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,3 +128,13 @@ def open_door(settings: Settings, *, verify: object = True, cert: object = None,
 
 def with_http(settings: Settings, **http: object) -> Settings:
     return dataclasses.replace(settings, http=dataclasses.replace(settings.http, **http))
+
+
+def waiting_work(age_s: float) -> dict[str, object]:
+    """Give a row of `works` that waits to be read since `age_s`."""
+    return {
+        "kind": "read", "state": "waiting", "study_uid": STUDY, "patient_digest": "", "sources": [],
+        "sources_digest": "", "number": 1, "pipeline": "p", "arm": "stable", "rule": "r", "priority": 2,
+        "destinations": [], "options": {}, "completeness": "single", "created_at": time.time() - age_s,
+        "changed_at": time.time(),
+    }  # fmt: skip

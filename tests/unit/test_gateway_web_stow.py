@@ -4,14 +4,13 @@ import dataclasses
 import errno
 import io
 import json
-import time
 
 import films
 import pydicom
 import pytest
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 from sqlalchemy import insert
-from web_door import BOUNDARY, RELATED, STUDY, instance, open_door, related, settings_for
+from web_door import BOUNDARY, RELATED, STUDY, instance, open_door, related, settings_for, waiting_work
 from wetread_gateway.config.settings import Intake
 from wetread_gateway.errors import NotStored
 from wetread_gateway.spool.disk import RealDisk
@@ -238,15 +237,6 @@ class FailingAudit:
 def test_what_the_audit_does_not_take_is_not_answered_as_stored(tmp_path):
     with open_door(settings_for(tmp_path), audit=FailingAudit()) as door:
         assert door.stow(instance()[1]).status_code == 507
-
-
-def waiting_work(age_s: float) -> dict[str, object]:
-    return {
-        "kind": "read", "state": "waiting", "study_uid": STUDY, "patient_digest": "", "sources": [],
-        "sources_digest": "", "number": 1, "pipeline": "p", "arm": "stable", "rule": "r", "priority": 2,
-        "destinations": [], "options": {}, "completeness": "single", "created_at": time.time() - age_s,
-        "changed_at": time.time(),
-    }  # fmt: skip
 
 
 def test_overload_refuses_routine_work_with_a_time_to_return_and_takes_stat(door):

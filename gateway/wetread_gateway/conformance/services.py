@@ -150,7 +150,7 @@ def associations() -> Iterator[str]:
     yield (
         "An association is accepted when it calls one of our AE titles, the calling AE title stands in the table of "
         "peers (or any may call) and, where the peer has an address there, it comes from it. It is rejected otherwise, "
-        f"and as a temporary congestion when all are taken or the oldest waiting work is older than "
+        f"and as a temporary congestion when all are taken or routine work waits longer than "
         f"{intake.overload_age_s:g} s; STAT is then still accepted. TCP_NODELAY is set on every connection."
     )
     yield "Reasons of a rejection that the gateway understands as a requestor:"

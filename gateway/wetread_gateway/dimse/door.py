@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import select
 import socket
@@ -32,6 +33,7 @@ _BACKLOG = 128
 _STRANGERS = 64  # connections that are no association yet; the oldest makes room for the next
 _SEND_BUFFER_BYTES = 65536  # our answers are short
 _LOOK_S = 0.25
+_REMEMBERED = 1024
 _MOMENT_S = 0.05
 
 
@@ -48,6 +50,7 @@ class Door:
         dicom = context.settings.dicom
         self._context = context
         self._pressure = Pressure(context)
+        self._audited: dict[tuple[str, str], float] = {}
         self._tls = ServerTls()
         self._lock = threading.Lock()
         self._numbers = itertools.count()
@@ -209,6 +212,14 @@ class Door:
         return association
 
     def _refuse(self, rejected: Rejected, address: str) -> None:
+        """Write a rejection down, those alike at most once a second: a flood must not keep the disk busy."""
+        alike, now = (address, str(rejected)), time.monotonic()
+        with self._lock:
+            if now - self._audited.get(alike, -math.inf) < 1.0:
+                return
+            if len(self._audited) >= _REMEMBERED:
+                self._audited.clear()
+            self._audited[alike] = now
         LOG.warning("an association is rejected: %s", rejected, extra={"peer": address})
         try:
             self._context.audit.record(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import math
 import re
 import threading
 import time
@@ -135,12 +136,20 @@ class Refusals:
         self._last: dict[tuple[str, str], float] = {}
         self._left_out: dict[tuple[str, str], int] = {}
 
+    def is_due(self, actor: str, reason: str) -> bool:
+        """Whether `note` would write now; else the refusal is counted, which costs no disk."""
+        with self._lock:
+            if time.monotonic() - self._last.get((actor, reason), -math.inf) >= 1.0:
+                return True
+            self._left_out[actor, reason] = self._left_out.get((actor, reason), 0) + 1
+            return False
+
     def note(self, actor: str, reason: str) -> None:
         """Record a refusal, with the number of those like it that were not recorded since the last."""
         key = (actor, reason)
         with self._lock:
             now = time.monotonic()
-            if now - self._last.get(key, -1.0) < 1.0:
+            if now - self._last.get(key, -math.inf) < 1.0:
                 self._left_out[key] = self._left_out.get(key, 0) + 1
                 return
             if len(self._last) > 1024:

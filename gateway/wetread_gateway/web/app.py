@@ -18,11 +18,11 @@ from wetread_gateway.web.leases import make_leases_router
 from wetread_gateway.web.openapi import describe
 from wetread_gateway.web.pressure import Pressure
 from wetread_gateway.web.siblings import make_siblings_router
+from wetread_gateway.web.turnstile import STREAMED, Turnstile
 from wetread_gateway.web.waiting import Waiting
 
 JSON_LIMIT = 64 << 20
 """Largest body of a request that is read as JSON, in memory: a reading with its heatmaps has a tenth of it."""
-_STREAMED = ("/studies", "/v1/read")
 
 
 def make_app(context: Context) -> FastAPI:
@@ -45,7 +45,8 @@ def make_app(context: Context) -> FastAPI:
         lifespan=lifespan,
     )
     tokens = None if http.token_file is None else Tokens(http.token_file)
-    app.state.door = Door(context, http, Pressure(context), waiting, Refusals(context.audit))
+    door = Door(context, http, Pressure(context), waiting, Refusals(context.audit))
+    app.state.door = door
     problems.install(app)
     for router in (
         operations.router,
@@ -56,6 +57,7 @@ def make_app(context: Context) -> FastAPI:
     ):
         app.include_router(router)
     app.add_middleware(_JsonLimit, limits=replace(http, max_body_bytes=min(JSON_LIMIT, http.max_body_bytes)))
+    app.add_middleware(Turnstile, door=door)
     app.add_middleware(Gate, tokens=tokens, audit=context.audit)
     describe(app, has_tokens=tokens is not None)
     return app
@@ -69,5 +71,5 @@ class _JsonLimit:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_streamed = scope["type"] != "http" or scope["path"].startswith(_STREAMED)
+        is_streamed = scope["type"] != "http" or scope["path"].startswith(STREAMED)
         await self._app(scope, receive if is_streamed else Body(receive, self._limits).next, send)

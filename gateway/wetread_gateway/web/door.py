@@ -22,6 +22,7 @@ from wetread_gateway.web.receiving import Receiver
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from starlette.datastructures import Headers
     from starlette.requests import Request
 
     from wetread_gateway.config.settings import Http, Settings
@@ -82,7 +83,13 @@ class Door:
         """Store what the request brings; Refusal when that ends it. The instances are durable when this returns."""
         arrival = self._arrival(request, door)
         actor: str = request.state.actor
-        await run_sync(self._check, request, actor, arrival.stat)
+        try:
+            await run_sync(self._check, request.headers.get("content-length", "0"))
+        except Refusal as refusal:
+            await self.note(refusal, actor)
+            raise
+        if arrival.stat:
+            self.context.right_of_way().claim()  # what is routine waits from here on, not only from its last byte
         receiver = Receiver(self.context, arrival, actor, study_uid, one_study=one_study)
         content_type = ContentType.parse(request.headers.get("content-type"))
         sink = content_type.sink(receiver, form=door == "read")
@@ -94,22 +101,29 @@ class Door:
             raise Refusal(507, "the disk is full; nothing was stored")
         return Taken(receiver, broken)
 
-    def _check(self, request: Request, actor: str, stat: bool) -> None:
-        length = request.headers.get("content-length", "0")
+    def is_stat(self, headers: Headers, actor: str) -> bool:
+        """Whether a request is STAT, by its own word or by who sends it."""
+        return headers.get(PRIORITY_HEADER, "").strip().upper() == "STAT" or _is_stat(self.context.settings, _ae(actor))
+
+    async def note(self, refusal: Refusal, actor: str) -> None:
+        """Count a refusal, and audit it unless one like it was audited a moment ago."""
+        problem = refusal.problem
+        REFUSED.labels("http", _REASONS.get(problem.status, "other")).inc()
+        reason = f"{problem.status} {problem.title}"
+        if self.refusals.is_due(actor, reason):
+            await run_sync(self.refusals.note, actor, reason)
+
+    def _check(self, length: str) -> None:
         size = int(length) if length.isascii() and length.isdecimal() else 0
-        try:
-            if size > self.http.max_body_bytes:
-                raise Refusal(413, f"the body is larger than {self.http.max_body_bytes} bytes")
-            self.pressure.check(stat=stat, size=size)
-        except Refusal as refusal:
-            REFUSED.labels("http", _REASONS.get(refusal.problem.status, "other")).inc()
-            self.refusals.note(actor, f"{refusal.problem.status} {refusal.problem.title}")
-            raise
+        if size > self.http.max_body_bytes:
+            close = {"Connection": "close"}
+            raise Refusal(413, f"the body is larger than {self.http.max_body_bytes} bytes", headers=close)
+        self.pressure.check_room(size)
 
     def _arrival(self, request: Request, door: Literal["stow", "read"]) -> Arrival:
         settings = self.context.settings
         calling = _ae(request.state.actor)
-        stat = request.headers.get(PRIORITY_HEADER, "").strip().upper() == "STAT" or _is_stat(settings, calling)
+        stat = self.is_stat(request.headers, request.state.actor)
         return Arrival(
             door=door,
             calling_ae=calling,

@@ -7,8 +7,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from anyio.to_thread import run_sync
+
 from wetread_gateway.errors import DiskFull
-from wetread_gateway.pressure import oldest_waiting_s
+from wetread_gateway.pressure import Watch
 from wetread_gateway.web.problems import Refusal
 
 if TYPE_CHECKING:
@@ -24,23 +26,26 @@ class Pressure:
         self._context = context
         self._lock = threading.Lock()
         self._looked_at = -math.inf
-        self._age_s = 0.0
+        self._watch = Watch(context)
 
-    def age_s(self) -> float:
-        """Give the age of the oldest routine work that waits."""
+    async def overload(self) -> Refusal | None:
+        """Give the refusal of routine work, None when there is room for it; as a rule from memory."""
+        if time.monotonic() - self._looked_at > _REMEMBER_S:
+            await run_sync(self._look)
+        if not self._watch.overloaded:
+            return None
+        headers = {"Retry-After": str(self._watch.retry_after_s), "Connection": "close"}
+        return Refusal(429, "routine work waits too long; only STAT is taken", headers=headers)
+
+    def check_room(self, size: int) -> None:
+        """Refuse with 507 when the disk has no room for `size` bytes."""
+        try:
+            self._context.spool.check_room(self._context.settings.intake, size)
+        except DiskFull as error:
+            raise Refusal(507, str(error), headers={"Connection": "close"}) from error
+
+    def _look(self) -> None:
         with self._lock:
             if time.monotonic() - self._looked_at > _REMEMBER_S:
-                self._age_s = oldest_waiting_s(self._context)
+                self._watch.look()
                 self._looked_at = time.monotonic()
-            return self._age_s
-
-    def check(self, *, stat: bool, size: int) -> None:
-        """Refuse with 507 when the disk has no room for `size` bytes, with 429 when overloaded, unless it is STAT."""
-        intake = self._context.settings.intake
-        try:
-            self._context.spool.check_room(intake, size)
-        except DiskFull as error:
-            raise Refusal(507, str(error)) from error
-        if not stat and self.age_s() > intake.overload_age_s:
-            retry = {"Retry-After": str(math.ceil(intake.overload_age_s))}
-            raise Refusal(429, "routine work waits too long; only STAT is taken", headers=retry)
