@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 import tomllib
+from pathlib import Path
 
 from base import provide_base
 from buildah import FOLDER, ROOT, Buildah, absent
 
 NAMES = ("gateway", "release", "all-in-one")
 """Those that can be built from Debian's packages alone; `triton` needs NVIDIA's image, from its registry."""
+_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 _EPOCH = "1767225600"  # 2026-01-01: the same files give the same image, whenever it is built
 
 
@@ -35,7 +37,17 @@ def docker_command(name: str) -> str:
 
 def build(buildah: Buildah, name: str) -> float:
     """Build one image and give the seconds that it took; the log is in build/images/<name>.log."""
-    command = ["bud", "--isolation", "chroot", "--format", "docker", "--pull-never", "--layers=true", "--network", "host"]
+    command = [
+        "bud",
+        "--isolation",
+        "chroot",
+        "--format",
+        "docker",
+        "--pull-never",
+        "--layers=true",
+        "--network",
+        "host",
+    ]
     command += ["--timestamp", _EPOCH, *_machine_mounts(), "--file", f"images/{name}/Dockerfile", "--tag", tag(name)]
     started = time.monotonic()
     buildah(*command, str(ROOT), log=FOLDER / f"{name}.log")
@@ -43,17 +55,19 @@ def build(buildah: Buildah, name: str) -> float:
 
 
 def _machine_mounts() -> list[str]:
-    """Give the mounts that let pip inside reach what pip on this machine reaches; none of it stays in the image."""
-    asked = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.cert"], capture_output=True, text=True, check=False
-    )
-    if asked.returncode != 0:
+    """Give the mounts by which pip inside trusts the authorities of this machine; none of it stays in the image."""
+    if not _AUTHORITIES.is_file():
         return []
-    host = FOLDER / "machine"
-    host.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(asked.stdout.strip(), host / "authorities.pem")
-    (host / "pip.conf").write_text("[global]\ncert = /run/machine/authorities.pem\n")
-    return ["--volume", f"{host}:/run/machine:ro", "--volume", f"{host}/pip.conf:/etc/pip.conf:ro"]
+    machine = FOLDER / "machine"
+    machine.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_AUTHORITIES, machine / "authorities.pem")
+    (machine / "pip.conf").write_text("[global]\ncert = /run/machine/authorities.pem\n")
+    return ["--volume", f"{machine}:/run/machine:ro", "--volume", f"{machine}/pip.conf:/etc/pip.conf:ro"]
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.write("\n  ".join(lines) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -61,19 +75,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=NAMES, default=NAMES, metavar="|".join(NAMES))
     names = parser.parse_args().names
-    print("With docker, from the project's folder:", *map(docker_command, ("triton", *names)), sep="\n  ")
+    _say("With docker, from the project's folder:", *map(docker_command, ("triton", *names)))
     if lacks := absent():
-        print(f"Nothing is built here: {lacks}")
+        _say(f"Nothing is built here: {lacks}")
         return 1
     FOLDER.mkdir(parents=True, exist_ok=True)
     buildah = Buildah()
     provide_base(buildah, FOLDER)
     for name in names:
         try:
-            print(f"{tag(name)}: {build(buildah, name):.0f} s", flush=True)
+            _say(f"{tag(name)}: {build(buildah, name):.0f} s")
         except subprocess.CalledProcessError:
             tail = (FOLDER / f"{name}.log").read_text(errors="replace").splitlines()[-20:]
-            print(f"{tag(name)} was not built; the end of {FOLDER / name}.log:", *tail, sep="\n  ")
+            _say(f"{tag(name)} was not built; the end of {FOLDER / name}.log:", *tail)
             return 1
     return 0
 
