@@ -61,6 +61,9 @@ def test_each_direction_may_have_a_tolerance_of_its_own() -> None:
     keen = Rules(0, "Max", (Policy("Percent", 900, 15),), tolerance=0.0)
     assert decide(of_pods("cpu", *[0.54] * 10), CPU, replicas=10, up=keen) == 11
     assert decide(of_pods("cpu", *[0.46] * 10), CPU, replicas=10, up=keen) == 10
+    patient = Rules(0, "Max", FALLS.policies, tolerance=0.2)
+    assert decide(of_pods("cpu", *[0.42] * 10), CPU, replicas=10, down=patient) == 10
+    assert decide(of_pods("cpu", *[0.38] * 10), CPU, replicas=10, down=patient) == 8
 
 
 def test_of_several_metrics_the_largest_wish_counts() -> None:
@@ -82,6 +85,8 @@ def test_an_external_value_multiplies_the_pods_that_are_ready() -> None:
 def test_a_pending_pod_counts_as_idle_when_the_others_ask_for_more() -> None:
     # two at 100 % of 50 %: ratio 2; with two idle ones it is 1, which is no change: those four will do
     assert decide(of_pods("cpu", 1.0, 1.0), CPU, replicas=4, there=pods(2, pending=2)) == 4
+    # with idle ones, two at 60 % would ask for fewer: a wish that turns is none
+    assert decide(of_pods("cpu", 0.6, 0.6), CPU, replicas=4, there=pods(2, pending=2)) == 4
     # and it is left out when they ask for less
     assert decide(of_pods("cpu", 0.2, 0.2), CPU, replicas=3, there=pods(2, pending=1)) == 1
 
@@ -89,8 +94,10 @@ def test_a_pending_pod_counts_as_idle_when_the_others_ask_for_more() -> None:
 def test_a_pod_without_a_value_damps_a_change_and_never_turns_it() -> None:
     grows = of_pods("cpu", 0.9, 0.9, 0.9)  # 1.8; as if idle the fourth makes it 1.35
     assert decide(grows, CPU, replicas=4) == 6
-    turns = of_pods("cpu", 0.6, 0.6, 0.6)  # 1.2, and 0.9 with an idle fourth
-    assert decide(turns, CPU, replicas=4) == 4
+    little = of_pods("cpu", 0.72, 0.72, 0.72)  # 1.44, and with an idle fourth 1.08: no change
+    assert decide(little, CPU, replicas=4) == 4
+    turns = of_pods("cpu", 0.6, 0.6, 0.6)  # 1.2, and 0.72 with two that are idle
+    assert decide(turns, CPU, replicas=5) == 5
     shrinks = of_pods("cpu", 0.1, 0.1, 0.1)  # 0.2; as if all of its request were used: 32 % of 50 %
     assert decide(shrinks, CPU, replicas=4) == 3
 

@@ -82,7 +82,7 @@ class Level:
     p99_ms: float
     films: int
     queue_over_compute: float
-    """Triton's queue time over its compute time, over the steps."""
+    """Triton's queue time over its time of inference, over the steps, as the adapter's rule has it."""
     pending: float
     """Requests that wait in Triton, over the steps, by Little's law."""
     shape: tuple[float, ...]
@@ -104,7 +104,7 @@ class Round:
         uses = tuple(uses)
         rate = len(latencies_ms) / seconds
         queued = sum(use.queue_ms for use in uses)
-        computed = sum(use.input_ms + use.infer_ms + use.output_ms for use in uses)
+        computed = sum(use.infer_ms for use in uses)
         return cls(rate, tuple(latencies_ms), queued / max(1e-9, computed), rate * queued / 1e3)
 
 

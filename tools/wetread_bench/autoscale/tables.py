@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from wetread_bench.autoscale import sizing as sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from wetread_bench.autoscale.manifest import Manifest, Rules
 
@@ -121,7 +121,22 @@ def sweep(result: Told) -> str:
                 _seconds(row["step_recovers_s"]), "yes" if row["holds"] else "no",
             )
         )  # fmt: skip
+    lines += ["", _breaks(result["sweep"])]
     return _text(lines)
+
+
+def _breaks(rows: Sequence[Told]) -> str:
+    """Say in a sentence at which cold start the bars break."""
+    kept = [row["cold_start_s"] for row in rows if row["holds"]]
+    calm = [row["cold_start_s"] for row in rows if not row["minutes_over_bar"]]
+    missed = [row["cold_start_s"] for row in rows if not row["holds"]]
+    days = f"up to {max(kept):.0f} s" if kept else "with none of these cold starts"
+    first = f"; it is missed first with {min(missed):.0f} s" if missed else ", the longest that was tried"
+    minutes = f"up to {max(calm):.0f} s" if calm else "with none"
+    return (
+        f"The day keeps its bars {days}{first if kept else ''}. No minute has a p99 over 2 s {minutes}: beyond, a "
+        "burst is over the bar until the pods that it needs have come."
+    )
 
 
 def search(result: Told) -> str:
