@@ -51,16 +51,16 @@ _STARTUP_S = 180.0
 
 @dataclass(frozen=True)
 class CapacityPlan:
-    """How long to measure; a full run takes about seven minutes, and two more the first time."""
+    """How long to measure; a full run takes about six minutes, and two more the first time, for the films and INT8."""
 
-    seconds: float = 8.0
+    seconds: float = 6.0
     """Of each concurrency."""
     warm_s: float = 1.5
     repeats: int = 2
     """Rounds over all concurrencies; the second in reversed order."""
     poisson_s: float = 75.0
     """Of each run with arrivals at random of the first precision."""
-    other_poisson_s: float = 40.0
+    other_poisson_s: float = 30.0
     """Of the other precisions."""
     slots: int = 4
     """Films that a reader has under way at once: `[triton] concurrency`."""

@@ -16,7 +16,7 @@ from wetread_bench.document import Document
 
 
 def capacity(
-    seconds: Annotated[float, typer.Option(min=0.5, help="Length of each concurrency's measurement.")] = 8.0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of each concurrency's measurement.")] = 6.0,
     poisson: Annotated[float, typer.Option(min=2.0, help="Seconds of each run with arrivals at random.")] = 75.0,
     slots: Annotated[int, typer.Option(min=1, max=16, help="Films that a reader has under way at once.")] = 4,
     precision: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(PRECISIONS)}.")] = None,
