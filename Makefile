@@ -15,6 +15,8 @@ PACKAGES := wetread_preprocess wetread_postprocess wetread_embedded wetread_clie
 ADAPTERS := preprocess_backend/model.py postprocess_backend/model.py embedded/backends/onnxruntime/model.py
 # The PACS, its tools and the validators; PostgreSQL as the store of several gateways; strace for the order of fsyncs.
 SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools postgresql strace etcd-server prometheus
+# Its tests need those of setup-system, too.
+IMAGE_PACKAGES := buildah crun debootstrap
 PIXELMED_PACKAGES := libpixelmed-java default-jre-headless
 export WETREAD_DATA ?= $(wildcard $(abspath ../shared/data))
 
@@ -58,6 +60,37 @@ setup-system: ## Debian packages of the system tests (root); what lacks them is 
 setup-pixelmed: ## Debian packages of PixelMed's validator (root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PIXELMED_PACKAGES)
+
+.PHONY: setup-images
+setup-images: ## Debian's buildah and debootstrap, for container images without an engine (root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(IMAGE_PACKAGES)
+
+.PHONY: images
+images: setup ## Build the images gateway, release and all-in-one to build/images (root, needs setup-images; 10 minutes)
+	$(BIN)/python images/build.py
+
+.PHONY: test-images
+test-images: images ## The built images, run read-only as their own user: films in, reports out (root)
+	$(BIN)/python -m pytest -q tests/images
+
+.PHONY: measure-images
+measure-images: images ## Size, layers, cold start and memory of the images, to docs/benchmarks/images.json (root, idle)
+	$(BIN)/python images/measure.py
+
+.PHONY: lint-images
+lint-images: setup build/checkov/.ready ## hadolint and checkov on the Dockerfiles, checkov on the manifests
+	$(BIN)/hadolint images/*/Dockerfile
+	build/checkov/bin/checkov --config-file images/checkov.yaml
+
+build/checkov/.ready: requirements/checkov.txt
+	$(PYTHON) -m venv build/checkov # of its own: it pins what the gateway needs newer
+	build/checkov/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/checkov.txt
+	@touch $@
+
+.PHONY: sbom
+sbom: setup ## A bill of materials of each built image, as CycloneDX, to build/images (root)
+	$(BIN)/python images/sbom.py
 
 .PHONY: demo
 demo: setup ## Serve, read synthetic films, print the table, write heatmap overlays to build/demo
@@ -109,6 +142,7 @@ format: setup ## Let ruff mend what it can
 types: setup ## mypy, strict
 	$(BIN)/mypy $(PACKAGES:%=-p %)
 	@for adapter in $(ADAPTERS); do $(BIN)/mypy $$adapter || exit 1; done
+	MYPYPATH=images $(BIN)/mypy images/*.py images/all-in-one/start.py
 
 .PHONY: bench
 bench: setup ## Benchmarks on this machine, to build/bench (keep it idle)
@@ -146,6 +180,12 @@ lock: setup ## Resolve the locked requirements anew (needs uv)
 	    --extra embedded --extra client --extra gateway --extra release --extra bench --extra dev pyproject.toml -o requirements/py3$$v.txt; \
 	  uv pip compile --quiet --python-version 3.$$v --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
 	    --extra preprocess pyproject.toml -o requirements/preprocess-py3$$v.txt; done
+	@for image in "gateway --extra gateway" "release --extra release --extra batch" \
+	    "all-in-one --extra embedded --extra gateway --extra batch"; do set -- $$image; name=$$1; shift; \
+	  uv pip compile --quiet --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
+	    "$$@" pyproject.toml -c requirements/py311.txt -o requirements/$$name-py311.txt; done
+	@echo checkov | uv pip compile --quiet --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
+	  --no-annotate - -o requirements/checkov.txt
 
 .PHONY: clean
 clean: ## Remove the virtual environment and everything built

@@ -36,26 +36,20 @@ def docker_command(name: str) -> str:
 
 
 def build(buildah: Buildah, name: str) -> float:
-    """Build one image and give the seconds that it took; the log is in build/images/<name>.log."""
-    command = [
-        "bud",
-        "--isolation",
-        "chroot",
-        "--format",
-        "docker",
-        "--pull-never",
-        "--layers=true",
-        "--network",
-        "host",
-    ]
-    command += ["--timestamp", _EPOCH, *_machine_mounts(), "--file", f"images/{name}/Dockerfile", "--tag", tag(name)]
+    """Build one image and give the seconds that it took; the log is in build/images/<name>.log.
+
+    The stage that is thrown away is built first, with what this machine's pip needs; the last one never sees that.
+    """
+    command = ["bud", "--isolation", "chroot", "--format", "docker", "--pull-never", "--layers=true", "--network=host"]
+    command += ["--timestamp", _EPOCH, "--file", f"images/{name}/Dockerfile"]
     started = time.monotonic()
-    buildah(*command, str(ROOT), log=FOLDER / f"{name}.log")
+    buildah(*command, "--target", "build", *_machine_mounts(), str(ROOT), log=FOLDER / f"{name}-build.log")
+    buildah(*command, "--tag", tag(name), str(ROOT), log=FOLDER / f"{name}.log")
     return time.monotonic() - started
 
 
 def _machine_mounts() -> list[str]:
-    """Give the mounts by which pip inside trusts the authorities of this machine; none of it stays in the image."""
+    """Give the mounts by which pip inside trusts the authorities of this machine, in the stage that is thrown away."""
     if not _AUTHORITIES.is_file():
         return []
     machine = FOLDER / "machine"
@@ -86,8 +80,8 @@ def main() -> int:
         try:
             _say(f"{tag(name)}: {build(buildah, name):.0f} s")
         except subprocess.CalledProcessError:
-            tail = (FOLDER / f"{name}.log").read_text(errors="replace").splitlines()[-20:]
-            _say(f"{tag(name)} was not built; the end of {FOLDER / name}.log:", *tail)
+            log = max(FOLDER.glob(f"{name}*.log"), key=lambda path: path.stat().st_mtime)
+            _say(f"{tag(name)} was not built; the end of {log}:", *log.read_text(errors="replace").splitlines()[-20:])
             return 1
     return 0
 
