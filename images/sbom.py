@@ -1,4 +1,4 @@
-"""`python images/sbom.py`: a bill of materials of each built image, Python's packages and Debian's, as CycloneDX JSON."""
+"""`python images/sbom.py`: a bill of materials of each built image, of Python's packages and Debian's (CycloneDX)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+from buildah import FOLDER, Buildah
 
 from build import NAMES, tag
-from buildah import FOLDER, Buildah
 
 _FIELDS = "${Package}\\t${Version}\\t${Architecture}\\n"
 
@@ -37,7 +39,7 @@ def debian_packages(root: Path) -> list[dict[str, str]]:
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     found = []
     for name, version, architecture in (line.split("\t") for line in lines):
-        purl = f"pkg:deb/debian/{name}@{version.replace(':', '%3A').replace('+', '%2B')}?arch={architecture}&distro=bookworm"
+        purl = f"pkg:deb/debian/{name}@{quote(version)}?arch={architecture}&distro=bookworm"
         found.append({"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl})
     return found
 

@@ -1,0 +1,164 @@
+"""`python images/measure.py`: sizes, cold start and memory of the built images, to docs/benchmarks/images.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from buildah import FOLDER, ROOT, Buildah
+from container import Container, Mount
+from wetread_bench.demo import write_films
+from wetread_bench.servers import free_port, listens
+
+from build import NAMES, tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+USER = 10001
+ROUNDS = 3
+TARGET = ROOT / "docs" / "benchmarks" / "images.json"
+_GIGABIT = 1e9 / 8
+_LARGEST = "cd /opt/wetread/lib/python3.11/site-packages && du -sm * | sort -rn | head -8"
+_KERNELS = (
+    "import time; from wetread_preprocess.volumes.compiled import compile_kernels; "
+    "import wetread_preprocess.volumes.volume; t = time.monotonic(); compile_kernels(); print(time.monotonic() - t)"
+)
+
+
+def main() -> int:
+    """Measure and write the file."""
+    buildah = Buildah()
+    with tempfile.TemporaryDirectory(prefix="wetread-images-") as folder:
+        work = Path(folder)
+        figures = {
+            "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+            "images": {name: sizes(buildah, name, work) for name in NAMES},
+            "cold_start_s": steps(buildah, work),
+            "demo": demo(buildah, work),
+        }
+    TARGET.write_text(json.dumps(figures, indent=2) + "\n")
+    sys.stdout.write(TARGET.read_text())
+    return 0
+
+
+def sizes(buildah: Buildah, name: str, work: Path) -> dict[str, Any]:
+    """Give what an image takes on disk and on the wire, its layers and its largest packages in MB."""
+    told = json.loads(buildah.output("images", "--json", tag(name)))[0]
+    pushed = work / name
+    buildah("push", "--quiet", tag(name), f"dir:{pushed}")
+    wire = sum(file.stat().st_size for file in pushed.iterdir())
+    shutil.rmtree(pushed)
+    with Container(buildah, tag(name), [], work / "log") as container:
+        rows = [line.split("\t") for line in container.output("sh", "-c", _LARGEST).splitlines()]
+        unpacked = int(container.output("sh", "-c", "du -smx / 2>/dev/null | cut -f1").split()[0])
+    return {
+        "size": told["size"],
+        "unpacked_mb": unpacked,
+        "wire_mb": round(wire / 1e6),
+        "layers": len(buildah.inspect(tag(name))["OCIv1"]["rootfs"]["diff_ids"]),
+        "pull_s_at_1_gbit": round(wire / _GIGABIT, 2),
+        "largest_mb": {package: int(size) for size, package in rows},
+    }
+
+
+def steps(buildah: Buildah, work: Path) -> dict[str, float]:
+    """Give the seconds of the steps of a cold start that are programs of their own, medians of a few rounds."""
+    found = {}
+    with Container(buildah, tag("gateway"), [], work / "log") as container:
+        found["container"] = _median(lambda: container.output("true"))
+        found["python"] = _median(lambda: container.output("python", "-c", "pass"))
+        found["import_gateway"] = _median(lambda: container.output("python", "-c", "import wetread_gateway.process"))
+        found["wetread_version"] = _median(lambda: container.output("wetread", "--version"))
+    prepare = ("wetread", "release", "agent", "--store", "/models", "--prepare")
+    folders = {"/models": work / "models", "/var/lib/wetread": work / "agent"}
+    mounts = [Mount(_folder(folder), target, writable=True) for target, folder in folders.items()]
+    with Container(buildah, tag("release"), mounts, work / "log") as container:
+        found["agent_prepare"] = _timed(lambda: container.output(*prepare))
+        found["agent_prepare_again"] = _median(lambda: container.output(*prepare))
+        cold, warm = (float(container.output("sh", "-c", command)) for command in _kernel_commands())
+        found["kernels_compile"], found["kernels_from_cache"] = round(cold, 3), round(warm, 3)
+    return found
+
+
+def demo(buildah: Buildah, work: Path) -> dict[str, Any]:
+    """Start the demo image and read films: when what was ready, the first reading and later ones, memory, the end."""
+    films = write_films(ROOT, work / "films", (1, 6, 15))
+    dicom, http, triton = free_port(), free_port(), free_port()
+    config = work / "config"
+    config.mkdir(mode=0o755)
+    toml = (ROOT / "images" / "all-in-one" / "gateway.toml").read_text()
+    for old, new in (("11112", dicom), ("8080", http), ("8000", triton), ("4242", free_port())):
+        toml = toml.replace(old, str(new))
+    (config / "gateway.toml").write_text(toml)
+    mounts = [Mount(_folder(work / "state"), "/var/lib/wetread", writable=True), Mount(config, "/etc/wetread")]
+    with Container(buildah, tag("all-in-one"), mounts, work / "demo.log") as container:
+        found: dict[str, Any] = {}
+        for start in ("first_start_s", "second_start_s"):
+            found[start] = _ready(container, dicom, http, triton)
+            found[start]["readings"] = [_read(f"http://127.0.0.1:{http}", film) for film in films]
+            found["memory_mb"] = {name: round(size / 1e6) for name, size in container.memory().items()}
+            found["processes"] = len(container.processes())
+            found["stop_s"] = _timed(container.stop)
+            films = films[::-1]
+    return found
+
+
+def _ready(container: Container, dicom: int, http: int, triton: int) -> dict[str, Any]:
+    """Start it and give the seconds until Triton listened, its pipeline was ready, and both doors were open."""
+    url, started = f"http://127.0.0.1:{triton}/v2/models/chest_xray/ready", time.monotonic()
+    container.start("/etc/wetread/gateway.toml")
+    found: dict[str, Any] = {}
+    conditions: Sequence[tuple[str, Callable[[], bool]]] = (
+        ("triton_listens", lambda: listens(triton)),
+        ("pipeline_ready", lambda: httpx.get(url).is_success),
+        ("doors_open", lambda: listens(dicom) and listens(http)),
+    )
+    for name, condition in conditions:
+        container.wait_until(condition)
+        found[name] = round(time.monotonic() - started, 3)
+    return found
+
+
+def _read(url: str, film: Path) -> float:
+    def post() -> None:
+        headers = {"Content-Type": "application/dicom"}
+        httpx.post(f"{url}/v1/read", content=film.read_bytes(), headers=headers, timeout=120).raise_for_status()
+
+    return _timed(post)
+
+
+def _kernel_commands() -> tuple[str, str]:
+    """Give two commands, with an empty cache and with a filled one, in one container with one /tmp each."""
+    one = f'python -c "{_KERNELS}"'
+    return one, f"{one} > /dev/null; {one}"
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    os.chown(path, USER, USER)
+    return path
+
+
+def _median(action: Callable[[], object]) -> float:
+    return round(statistics.median(_timed(action) for _ in range(ROUNDS)), 3)
+
+
+def _timed(action: Callable[[], object]) -> float:
+    started = time.monotonic()
+    action()
+    return round(time.monotonic() - started, 3)
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    sys.exit(main())
