@@ -15,6 +15,7 @@ from wetread_bench.encode import SYNTAXES
 from wetread_bench.engines_command import engines
 from wetread_bench.films import FilmPlan, bench_films
 from wetread_bench.intake_command import intake
+from wetread_bench.load_command import load
 from wetread_bench.publish import NotPublishable
 from wetread_bench.publish import publish as publish_result
 from wetread_bench.soak_command import soak
@@ -83,5 +84,6 @@ app.command("capacity")(capacity)
 app.command("soak")(soak)
 app.command("chaos")(chaos)
 app.command("intake")(intake)
+app.command("load")(load)
 app.command("swap")(swap)
 app.command("volumes")(volumes)

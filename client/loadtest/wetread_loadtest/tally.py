@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 _MS = 1e3
+_SHARES = (0.5, 0.95, 0.99)
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -22,12 +23,15 @@ class Line:
     refused: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     refused_before_body: int = 0
+    in_window: int = 0
+    """Answers that came before the timetable's end: over its length, the goodput."""
 
     def told(self) -> dict[str, object]:
         """Give it as JSON has it."""
-        p50, p95, p99 = (round(quantile(self.latencies_s, share) * _MS, 1) for share in (0.5, 0.95, 0.99))
+        p50, p95, p99 = (round(quantile(self.latencies_s, share) * _MS, 1) for share in _SHARES)
         return {
             "answered": len(self.latencies_s),
+            "answered_in_window": self.in_window,
             "p50_ms": p50,
             "p95_ms": p95,
             "p99_ms": p99,
@@ -70,6 +74,7 @@ class Tally:
         """Give all of it as JSON has it."""
         lines = {f"{kind} {priority}": line.told() for (kind, priority), line in sorted(self._lines.items())}
         lines |= {f"all {priority}": self._all(priority).told() for priority in ("routine", "stat")}
+        latencies = [latency for line in self._lines.values() for latency in line.latencies_s]
         return {
             "offered": self.offered,
             "acknowledged_studies": len(self.acknowledged),
@@ -83,6 +88,7 @@ class Tally:
                 "lag_p99_ms": round(quantile(self._lags_s, 0.99) * _MS, 1),
                 "lag_max_ms": round(max(self._lags_s, default=0.0) * _MS, 1),
             },
+            "latency": {f"p{round(100 * share)}_ms": round(quantile(latencies, share) * _MS, 1) for share in _SHARES},
             "lines": lines,
         }
 
@@ -93,5 +99,6 @@ class Tally:
                 whole.latencies_s += line.latencies_s
                 whole.refused += line.refused
                 whole.failed += line.failed
+                whole.in_window += line.in_window
                 whole.refused_before_body += line.refused_before_body
         return whole

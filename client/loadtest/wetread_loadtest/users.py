@@ -78,6 +78,7 @@ class OpenLoopUser(User):
         took = time.monotonic() - due
         if failure is None:
             line.latencies_s.append(took)
+            line.in_window += due + took <= run.zero + run.options.seconds
         self.environment.events.request.fire(
             request_type=self.title,
             name=f"{self.kind} {priority}",
