@@ -126,7 +126,7 @@ def test_an_archive_in_memory_is_read(server, films, tmp_path):
 def test_an_archive_on_s3_is_listed_once_and_read_with_results_on_s3(server, films, tmp_path, s3):
     fsspec.filesystem("s3").put(f"{films}/", "hospital/archive/", recursive=True)
     manifest = tmp_path / "manifest.jsonl"
-    assert call(f"{s3}/archive", "--out", f"{s3}/out", "--list-only", manifest) == 0
+    assert call(f"{s3}/archive", "--list-only", manifest) == 0
     fsspec.filesystem("s3").put(str(manifest), "hospital/manifest.jsonl")
     command = (f"{s3}/manifest.jsonl", "--out", f"{s3}/out", "--url", server.http_url, "--scratch", tmp_path)
     assert call(*command, "--limit", 4) == 0

@@ -191,7 +191,7 @@ def test_studies_of_a_pipeline_that_is_not_served_are_left_for_another_day(tmp_p
     lacking = FakeTransport([Unavailable("NOT_FOUND", "unknown model")], ready=False)
     summary = run(batch(source, out, lacking, options=DeskOptions(backoff=AT_ONCE, patience_s=0)))
     assert (summary.is_well, summary.left, summary.outcomes["failed"], lines(out)) == (False, 3, 0, [])
-    assert "a pipeline that the server does not serve" in str(summary)
+    assert "3 films and series need chest_xray, which the server does not serve" in str(summary)
     assert run(batch(source, out, reader())).outcomes == {"read": 3}
 
 

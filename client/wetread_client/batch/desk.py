@@ -82,6 +82,12 @@ class Desk:
         """Close the clients."""
         self._open.close()
 
+    @property
+    def not_served(self) -> tuple[str, ...]:
+        """Give the pipelines that the server lacks, as far as they were asked for."""
+        with self._lock:
+            return tuple(sorted(self._missing))
+
     def take(self, entry: Entry) -> Counter[str]:
         """Read what is left of an entry and count what became of it."""
         counts: Counter[str] = Counter()

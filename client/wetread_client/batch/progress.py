@@ -57,6 +57,7 @@ class Shown:
         self._console = console or Console(stderr=True)
         self._estimate = Estimate(total, done)
         self._last = time.monotonic()
+        self._waits = False
         self._bar: Progress | None = None
         if self._console.is_terminal:
             columns = (TextColumn("reading"), BarColumn(), TextColumn("{task.description}", markup=False))
@@ -68,8 +69,9 @@ class Shown:
         self._estimate.note(done)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, description=self._text(counts, waits_for))
-        elif time.monotonic() - self._last >= LINE_S:
+        elif time.monotonic() - self._last >= LINE_S or (waits_for and not self._waits):
             self._last = time.monotonic()
+            self._waits = self._waits or bool(waits_for)  # the first time at once: it may be a wrong address
             self._console.print(
                 f"wetread: {self._text(counts, waits_for)}", highlight=False, markup=False, soft_wrap=True
             )

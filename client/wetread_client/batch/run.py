@@ -55,7 +55,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of a share: of all its runs in `outcomes`, of this one in `this_run`; `left`: entries not done."""
+    """What became of a share: of all its runs in `outcomes`, of this one in `this_run`.
+
+    `left`: entries not done. `why` it ended before, and what it `waited_for` then. `not_served`: pipelines that lacked.
+    """
 
     entries: int
     left: int
@@ -63,6 +66,8 @@ class Summary:
     this_run: Counter[str]
     seconds: float
     why: str = ""
+    waited_for: str = ""
+    not_served: tuple[str, ...] = ()
 
     @property
     def is_well(self) -> bool:
@@ -78,8 +83,11 @@ class Summary:
         if self.left:
             ended = f" (ended by {self.why})" if self.why else ""
             lines.append(f"{self.left:,} entries are left{ended}; call it again to go on.")
+        if self.waited_for:
+            lines.append(f"At the end it waited: {self.waited_for}.")
         if self.this_run[LEFT]:
-            lines.append(f"{self.this_run[LEFT]:,} films and series need a pipeline that the server does not serve.")
+            lacking = " or ".join(self.not_served) or "a pipeline"
+            lines.append(f"{self.this_run[LEFT]:,} films and series need {lacking}, which the server does not serve.")
         if self.outcomes[FAILED]:
             lines.append("Those that failed are tried again with --retry-failed.")
         return "\n".join([*lines, "Not for clinical use."])
@@ -144,7 +152,16 @@ def _read(batch: Batch, total: int, done: Done, log: Log) -> Summary:
             log.sync()
             shown.note(begun + tally.entries, tally.counts, batch.pace.waits_for)
     left = total - begun - tally.entries
-    return Summary(total, left, done.outcomes + tally.counts, tally.counts, time.monotonic() - started, batch.pace.why)
+    return Summary(
+        entries=total,
+        left=left,
+        outcomes=done.outcomes + tally.counts,
+        this_run=tally.counts,
+        seconds=time.monotonic() - started,
+        why=batch.pace.why,
+        waited_for=batch.pace.waits_for if left else "",
+        not_served=desk.not_served,
+    )
 
 
 def _beats(batch: Batch, desk: Desk, entries: Iterator[Entry], tally: _Tally) -> Iterator[None]:
