@@ -1,10 +1,10 @@
 """Rules of prometheus-adapter, rendered as it renders them.
 
 Its own text: docs/config.md and docs/externalmetrics.md of kubernetes-sigs/prometheus-adapter, and `Build` and
-`BuildExternal` in its pkg/naming/metrics_query.go. A rule's query is a template with << and >>: `Series` is the name that
-`seriesQuery` found; `LabelMatchers` the namespace and, for pods, the names, joined by | in one regular expression where
-they are several; `GroupBy` the label of the resource that is asked for. An external query gets the namespace of who asks
-and the selector's labels, and groups by nothing.
+`BuildExternal` in its pkg/naming/metrics_query.go. A rule's query is a template with << and >>: `Series` is the name
+that `seriesQuery` found; `LabelMatchers` the namespace and, for pods, the names, joined by | in one regular expression
+where they are several; `GroupBy` the label of the resource that is asked for. An external query gets the namespace of
+who asks and the selector's labels, and groups by nothing.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ K8S = ROOT / "k8s"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 OVERLAYS = tuple(sorted(path.name for path in (K8S / "overlays").iterdir() if path.is_dir()))
 # Components that no overlay has, over the base.
-FURTHER = {"base": (), "with KEDA": ("keda",)}
+FURTHER: dict[str, tuple[str, ...]] = {"base": (), "with KEDA": ("keda",)}
 EVERY = (*OVERLAYS, *FURTHER)
 
 Document = dict[str, Any]
@@ -99,8 +99,13 @@ class Pod:
 
     @property
     def serves(self) -> bool:
+        """Whether studies wait for it."""
+        return self.stays and self.labels["app.kubernetes.io/component"] in ("intake", "triton")
+
+    @property
+    def stays(self) -> bool:
         """Whether it is there for good."""
-        return self.owner["kind"] in ("Deployment", "StatefulSet")
+        return self.owner["kind"] in ("Deployment", "StatefulSet", "DaemonSet")
 
     def container(self, name: str) -> Document:
         return next(one for one in self.containers if one["name"] == name)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import kubernetes_validate
@@ -17,6 +19,7 @@ from wetread_gateway.config.load import load
 from wiring_policies import MADE_BY_THE_SITE
 
 VERSIONS = ("1.35", "1.36", "1.37")  # the newest that kubernetes-validate carries
+SCHEMAS = cache(kubernetes_validate.utils.schema_contents)
 # Custom resources: Kubernetes itself has no schema of them.
 WITHOUT_SCHEMA = {
     "Certificate",  # cert-manager.io/v1
@@ -34,7 +37,18 @@ def test_it_is_valid_strictly(name, version):
     assert documents
     for document in documents:
         if document["kind"] not in WITHOUT_SCHEMA:
-            kubernetes_validate.validate(document, version, strict=True)
+            validate(json.dumps(document, sort_keys=True), version)
+
+
+@cache
+def validate(document: str, version: str) -> None:
+    """Most documents are alike in all overlays; each is looked at once."""
+    kubernetes_validate.validate(json.loads(document), version, strict=True)
+
+
+@pytest.fixture(autouse=True)
+def _schemas_read_once(monkeypatch):
+    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", SCHEMAS)
 
 
 def test_the_versions_are_the_newest_there_are():
@@ -124,10 +138,10 @@ def parse(arguments: list[str]) -> None:
     group, *rest = arguments
     module = {"gateway": "wetread_gateway.cli", "release": "wetread_release.cli"}[group]
     command = get_command(importlib.import_module(module).app)
-    context = command.make_context(group, rest, resilient_parsing=False) if hasattr(command, "commands") else None
-    while context is not None and hasattr(context.command, "commands") and (context.protected_args or context.args):
-        name, child, left = context.command.resolve_command(context, [*context.protected_args, *context.args])
-        context = child.make_context(name, left, parent=context)
+    context = command.make_context(group, rest)
+    while hasattr(context.command, "resolve_command") and (words := [*context._protected_args, *context.args]):
+        name, command, rest = context.command.resolve_command(context, words)
+        context = command.make_context(name, rest, parent=context)
 
 
 def test_an_argument_that_a_command_does_not_know_is_noticed():
@@ -142,7 +156,9 @@ def test_the_rollout_in_the_tree_is_one(name):
     rollout = open_store(str(component)).read("chest_xray")
     assert rollout is not None
     rollout.check()
-    config = next(one for one in of_kind(rendered(name), "ConfigMap") if one["metadata"]["name"].startswith("wetread-rollout"))
+    config = next(
+        one for one in of_kind(rendered(name), "ConfigMap") if one["metadata"]["name"].startswith("wetread-rollout")
+    )
     assert config["data"]["chest_xray.1.json"].encode() == (component / "chest_xray" / "1.json").read_bytes()
 
 

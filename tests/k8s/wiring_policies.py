@@ -21,8 +21,10 @@ MADE_BY_THE_SITE = {
     ("Secret", "wetread-http-tls"): {"tls.crt", "tls.key", "ca.crt"},
     ("Secret", "wetread-dicom-tls"): {"tls.crt", "tls.key", "ca.crt"},
     ("Secret", "wetread-registry"): set(),
+    ("Secret", "wetread-metrics-token"): {"token"},
     ("ConfigMap", "wetread-trusted-keys"): set(),
 }
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 
 
@@ -70,7 +72,7 @@ def scalers_own_the_number(documents: Documents) -> Iterator[str]:
     for owner in workloads:
         scalers = _scalers(documents, owner)
         if len(scalers) > 1 or bool(scalers) == ("replicas" in owner["spec"]):
-            yield f"{owner['kind']} {owner['metadata']['name']}: {len(scalers)} autoscalers, replicas {owner['spec'].get('replicas')}"
+            yield f"{owner['kind']} {owner['metadata']['name']}: {len(scalers)} autoscalers beside its own number"
         if scalers and owner["kind"] != "Deployment":
             yield f"{owner['metadata']['name']} is scaled, and holds a spool"
 
@@ -102,7 +104,7 @@ def ports_exist(documents: Documents) -> Iterator[str]:
     for pod in pods(documents):
         for one in pod.containers:
             own = {port["name"] for port in one.get("ports", ())}
-            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            for probe in PROBES:
                 port = one.get(probe, {}).get("httpGet", {}).get("port")
                 if port is not None and port not in (own if isinstance(port, str) else pod.ports.values()):
                     yield f"{pod.name}: {probe} of {one['name']} asks port {port}"
@@ -148,8 +150,8 @@ def volumes_exist(documents: Documents) -> Iterator[str]:
             claim = volume.get("persistentVolumeClaim", {}).get("claimName")
             if claim and named(documents, "PersistentVolumeClaim", claim) is None:
                 yield f"{pod.name} wants the claim {claim}"
-        service = pod.owner["spec"].get("serviceName")
-        headless = named(documents, "Service", service)["spec"] if service and named(documents, "Service", service) else {}
+        service = pod.owner["spec"].get("serviceName", "")
+        headless = (named(documents, "Service", service) or {}).get("spec", {})
         if service and not (headless.get("clusterIP") == "None" and headless.get("publishNotReadyAddresses")):
             yield f"{pod.name} has no names: {service}"
 
@@ -197,7 +199,8 @@ def holds_no_secret(documents: Documents) -> Iterator[str]:
     """No Secret is in the tree, and nothing that looks like one is elsewhere."""
     for document in of_kind(documents, "Secret"):
         yield f"Secret {document['metadata']['name']} is in the tree"
-    texts = [(each["metadata"]["name"], text) for each in of_kind(documents, "ConfigMap") for text in each["data"].values()]
+    configs = of_kind(documents, "ConfigMap")
+    texts = [(each["metadata"]["name"], text) for each in configs for text in each["data"].values()]
     for pod in pods(documents):
         for one in pod.containers:
             texts += [(pod.name, str(variable.get("value", ""))) for variable in one.get("env", ())]
@@ -217,12 +220,16 @@ def network_is_closed(documents: Documents) -> Iterator[str]:
             if not rule.get("ports") or not (rule.get("from") or rule.get("to")):
                 yield f"{policy['metadata']['name']} lets anybody in or out"
     for pod in pods(documents):
-        own = [each for each in policies if each["spec"]["podSelector"] and chooses(each["spec"]["podSelector"], pod.labels)]
+        selected = ((each, each["spec"]["podSelector"]) for each in policies)
+        own = [each for each, selector in selected if selector and chooses(selector, pod.labels)]
         ingress = [rule for each in own for rule in each["spec"].get("ingress", ())]
-        opened = {port["port"] for rule in ingress for port in rule["ports"]}
-        if opened != set(pod.ports):
+        opened = {port["port"] for rule in ingress for port in rule.get("ports", ())}
+        # a kubelet's probes need no rule: they come from the pod's own machine
+        if opened - set(pod.ports) or (pod.serves and set(pod.ports) - opened):
             yield f"{pod.name}: {', '.join(sorted(map(str, opened ^ set(pod.ports))))}: port or rule alone"
-        ports = {port["port"] for each in own for rule in each["spec"].get("egress", ()) for port in rule["ports"]}
+        ports = {
+            port["port"] for each in own for rule in each["spec"].get("egress", ()) for port in rule.get("ports", ())
+        }
         if 53 not in ports:
             yield f"{pod.name} cannot ask for names"
         if pod.serves and not ports & {"http"} and "reader" in {one["name"] for one in pod.containers}:
@@ -244,7 +251,8 @@ def is_a_restricted_namespace(documents: Documents) -> Iterator[str]:
             yield "the namespace takes any pod"
     names = {each["metadata"]["name"] for each in of_kind(documents, "Namespace")}
     for document in documents:
-        if document["kind"] not in ("Namespace", "PriorityClass") and document["metadata"].get("namespace") not in names:
+        place = document["metadata"].get("namespace")
+        if document["kind"] not in ("Namespace", "PriorityClass") and place not in names:
             yield f"{document['kind']} {document['metadata']['name']} is elsewhere"
 
 
