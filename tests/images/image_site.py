@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
 from container import Container, Mount
 from wetread_bench.servers import free_port, listens, storescp
 
@@ -62,6 +63,13 @@ class Site:
         return f"http://127.0.0.1:{self.http_port}"
 
 
+def built(buildah: Buildah, name: str) -> str:
+    """Give the tag of an image; skipped where it was not built."""
+    if not buildah.has(tag(name)):
+        pytest.skip(f"{tag(name)} is not built (make images)")
+    return tag(name)
+
+
 @contextmanager
 def running(buildah: Buildah, name: str, folder: Path, triton_port: int, *words: str) -> Iterator[Site]:
     """Run an image with a gateway in it, with a sink as its PACS."""
@@ -74,7 +82,7 @@ def running(buildah: Buildah, name: str, folder: Path, triton_port: int, *words:
         toml = _CONFIG.format(dicom=dicom, http=http, triton=triton_port, pacs=pacs)
         (config / "gateway.toml").write_text(toml)
         mounts = [Mount(state, "/var/lib/wetread", writable=True), Mount(config, "/etc/wetread")]
-        with Container(buildah, tag(name), mounts, folder / "container.log") as container:
+        with Container(buildah, built(buildah, name), mounts, folder / "container.log") as container:
             container.start(*words)
             ready_s = container.wait_until(lambda: listens(dicom) and listens(http))
             yield Site(container, dicom, http, triton_port, state, folder / "pacs", ready_s)

@@ -10,10 +10,8 @@ import httpx
 import pydicom
 import pytest
 from container import Container
-from image_site import running
+from image_site import built, running
 from wetread_bench.hospital import storescu
-
-from build import tag
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +50,7 @@ def report_of(film: Path, pacs: Path) -> pydicom.Dataset:
 
 @pytest.mark.parametrize("name", ["gateway", "release", "all-in-one"])
 def test_an_image_runs_as_its_user_without_powers_and_can_write_nowhere_but_tmp(buildah: Buildah, name, tmp_path):
-    with Container(buildah, tag(name), [], tmp_path / "log") as container:
+    with Container(buildah, built(buildah, name), [], tmp_path / "log") as container:
         told = container.output(
             "sh", "-c", "id -u; id -g; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; "
             "for f in / /opt/wetread /etc /var/lib/wetread /usr/lib; do touch $f/x; done; touch /tmp/x && echo tmp"
@@ -66,7 +64,7 @@ def test_an_image_runs_as_its_user_without_powers_and_can_write_nowhere_but_tmp(
 
 @pytest.mark.parametrize("name", ["gateway", "release", "all-in-one"])
 def test_nothing_of_the_machine_that_built_it_is_in_an_image(buildah: Buildah, name, tmp_path):
-    with Container(buildah, tag(name), [], tmp_path / "log") as container:
+    with Container(buildah, built(buildah, name), [], tmp_path / "log") as container:
         told = container.output("sh", "-c", "ls -d /etc/pip.conf /run/machine /src /wheels /opt/builder /opt/wetread")
         names = container.output("find", "/opt/wetread", "-name", "tests", "-o", "-name", "pip", "-maxdepth", "6")
     assert [line for line in told.splitlines() if "No such file" not in line] == ["/opt/wetread"]
@@ -96,7 +94,7 @@ def test_the_demo_image_takes_a_film_and_sends_its_report_to_the_pacs(demo: Site
 
 def test_the_release_image_prepares_a_store_for_a_triton_from_what_it_ships(buildah: Buildah, store_mounts, tmp_path):
     mounts, models = store_mounts
-    with Container(buildah, tag("release"), mounts, tmp_path / "log") as container:
+    with Container(buildah, built(buildah, "release"), mounts, tmp_path / "log") as container:
         told = container.output("wetread", "release", "agent", "--store", "/models", "--prepare")
     assert "ready for a server" in told
     assert (models / "ensembles" / "chest_xray" / "config.pbtxt").is_file()
