@@ -49,7 +49,8 @@ def moments(plan: Plan, share: float, rng: random.Random) -> Iterator[float]:
 
     A Poisson process, thinned where the rate is below its highest (Lewis and Shedler, 1979).
     """
-    chance = plan.burst_share / plan.burst  # of a moment to be a burst, so that `burst_share` of all come in one
+    # Of a moment to be a burst, so that `burst_share` of all transactions come in one.
+    chance = plan.burst_share / (plan.burst - plan.burst_share * (plan.burst - 1))
     size = 1 + chance * (plan.burst - 1)
     highest = plan.highest_rate * share / size
     if highest <= 0:

@@ -14,6 +14,7 @@ from wetread_gateway.web.problems import Refusal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from anyio import CapacityLimiter
     from starlette.types import Message, Receive
 
     from wetread_gateway.config.settings import Http
@@ -80,7 +81,7 @@ class Body:
                 return message
 
 
-async def store(body: Body, sink: Sink, receiver: Receiver) -> str:
+async def store(body: Body, sink: Sink, receiver: Receiver, threads: CapacityLimiter) -> str:
     """Feed the body to `receiver` and finish it; says what is wrong with the body, empty when nothing is.
 
     All that touches the disk runs in threads: no client waits for the disk of another.
@@ -88,11 +89,11 @@ async def store(body: Body, sink: Sink, receiver: Receiver) -> str:
     broken = ""
     try:
         async for batch in body.batches():
-            await run_sync(sink.write, batch)
-        await run_sync(sink.close)
+            await run_sync(sink.write, batch, limiter=threads)
+        await run_sync(sink.close, limiter=threads)
     except BrokenBody as error:
         broken = str(error)
     finally:
         with anyio.CancelScope(shield=True):  # the door may be closing: what is stored must still be audited
-            await run_sync(receiver.finish)
+            await run_sync(receiver.finish, limiter=threads)
     return broken

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from wetread_gateway.instance import Arrival
@@ -35,14 +36,16 @@ _REASONS = {413: "too_large", 429: "overload", 507: "disk_full"}
 PRIORITY_HEADER = "Wetread-Priority"
 _LONGEST_AE = 16  # PS3.5, table 6.2-1
 _REMEMBERED = 4096  # studies
+_THREADS, _STAT_THREADS = 24, 8  # at once; they mostly wait for the disk
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of one request's instances; `broken` says what was wrong with its body."""
+    """What became of one request's instances; `broken` says what was wrong with its body, `threads` does its work."""
 
     receiver: Receiver
     broken: str
+    threads: CapacityLimiter
 
 
 class Recent:
@@ -75,6 +78,9 @@ class Door:
     waiting: Waiting
     refusals: Refusals
     recent: Recent = field(default_factory=Recent)
+    threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_THREADS))
+    stat_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_STAT_THREADS))
+    """STAT has its own: it must not wait for a thread of those that give way to it."""
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(time.time_ns()))
 
     async def take(
@@ -83,8 +89,9 @@ class Door:
         """Store what the request brings; Refusal when that ends it. The instances are durable when this returns."""
         arrival = self._arrival(request, door)
         actor: str = request.state.actor
+        threads = self.stat_threads if arrival.stat else self.threads
         try:
-            await run_sync(self._check, request.headers.get("content-length", "0"))
+            await run_sync(self._check, request.headers.get("content-length", "0"), limiter=threads)
         except Refusal as refusal:
             await self.note(refusal, actor)
             raise
@@ -94,12 +101,12 @@ class Door:
         content_type = ContentType.parse(request.headers.get("content-type"))
         sink = content_type.sink(receiver, form=door == "read")
         with self._associated(arrival):
-            broken = await store(Body(request.receive, self.http), sink, receiver)
+            broken = await store(Body(request.receive, self.http), sink, receiver, threads)
         for one in receiver.stored:
             self.recent.add(one.study_uid)
         if receiver.disk_is_full and not receiver.stored:
             raise Refusal(507, "the disk is full; nothing was stored")
-        return Taken(receiver, broken)
+        return Taken(receiver, broken, threads)
 
     def is_stat(self, headers: Headers, actor: str) -> bool:
         """Whether a request is STAT, by its own word or by who sends it."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wetread_gateway.context import Context
     from wetread_gateway.state.store import AnyRow
 
-_OVER = (WorkState.READ, WorkState.REPORTED, WorkState.FINISHED, WorkState.DEAD)
+OVER = (WorkState.READ, WorkState.REPORTED, WorkState.FINISHED, WorkState.DEAD)
 _HAS_WORK = (InstanceState.SORTED, InstanceState.PURGED, InstanceState.CORRECTED)
 _NEVER_READ = {
     InstanceState.UNMATCHED: "no rule wants it",
@@ -81,7 +81,7 @@ def look(context: Context, study_uid: str, names: Sequence[tuple[str, str]]) -> 
             if work.kind != WorkKind.WITHDRAW and work.state != WorkState.SUPERSEDED and wanted & set(work.sources)
         ]
         covered = {source for work in works for source in work.sources}
-        is_over = all(mine) and wanted <= covered and all(work.state in _OVER for work in works)
+        is_over = all(mine) and wanted <= covered and all(work.state in OVER for work in works)
         readings = readings_of(connection, [work.id for work in works])
     by_id = {row.id: row for row in rows}
     return Outcome(

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from wetread_gateway.errors import DiskFull
@@ -27,11 +28,12 @@ class Pressure:
         self._lock = threading.Lock()
         self._looked_at = -math.inf
         self._watch = Watch(context)
+        self._thread = CapacityLimiter(2)
 
     async def overload(self) -> Refusal | None:
         """Give the refusal of routine work, None when there is room for it; as a rule from memory."""
-        if time.monotonic() - self._looked_at > _REMEMBER_S:
-            await run_sync(self._look)
+        if time.monotonic() - self._looked_at > _REMEMBER_S and not self._lock.locked():
+            await run_sync(self._look, limiter=self._thread)  # its own: all others may be busy
         if not self._watch.overloaded:
             return None
         headers = {"Retry-After": str(self._watch.retry_after_s), "Connection": "close"}

@@ -1,5 +1,6 @@
 """`POST /v1/read`: a film or a study in, its reading out; the way is the one that a PACS takes, and as durable."""
 
+import asyncio
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -33,6 +34,8 @@ _READ_BODY: dict[str, Any] = {
 }
 WaitS = Annotated[float, Query(ge=0, le=300, description="Seconds to wait for the reading.", allow_inf_nan=False)]
 
+_LOOK_S = 5.0  # after so long a client that has gone is noticed
+
 router = APIRouter(prefix="/v1", tags=["Readings"])
 
 
@@ -61,7 +64,7 @@ async def read(request: Request, wait_s: WaitS = 30.0) -> JSONResponse:
     if not stored:
         raise _nothing_stored(taken, tuple(failed))
     study_uid = stored[0].study_uid
-    outcome = await _wait(request, door, study_uid, [(one.name, one.sop_instance_uid) for one in stored], wait_s)
+    outcome = await _wait(request, door, taken, [(one.name, one.sop_instance_uid) for one in stored], wait_s)
     if outcome.is_over:
         _check(outcome)
     location = {} if outcome.is_over else {"Location": f"/v1/studies/{study_uid}"}
@@ -80,15 +83,25 @@ async def study(request: Request, study_uid: StudyUid) -> StudyAnswer:
     return found
 
 
-async def _wait(request: Request, door: Door, study_uid: str, names: list[tuple[str, str]], wait_s: float) -> Outcome:
+async def _wait(request: Request, door: Door, taken: Taken, names: list[tuple[str, str]], wait_s: float) -> Outcome:
     until = time.monotonic() + wait_s
-    while True:
-        rung = door.waiting.next_ring()  # before looking: a ring while we look is not missed
-        outcome = await run_sync(look, door.context, study_uid, names)
-        left = until - time.monotonic()
-        if outcome.is_over or left <= 0 or door.waiting.is_over or await request.is_disconnected():
-            return outcome
-        await rung(left)
+    study_uid = taken.receiver.stored[0].study_uid
+    with door.waiting.ringing(study_uid) as rung:
+        while True:
+            rung.clear()  # before looking: a ring while we look is not missed
+            outcome = await run_sync(look, door.context, study_uid, names, limiter=taken.threads)
+            left = until - time.monotonic()
+            if outcome.is_over or left <= 0 or door.waiting.is_over or await request.is_disconnected():
+                return outcome
+            await _either(rung, left)
+
+
+async def _either(rung: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(min(timeout_s, _LOOK_S)):
+            await rung.wait()
+    except TimeoutError:
+        return
 
 
 def _nothing_stored(taken: Taken, reasons: tuple[str, ...]) -> Refusal:
