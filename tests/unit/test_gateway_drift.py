@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from films import film, to_bytes
+from postgres_server import postgres_server
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from scipy.stats import ks_2samp
 from sqlalchemy import func, insert, select, update
-from wetread_client.card import Code, Distribution, Reference
+from wetread_client.card import CardError, Code, Distribution, PipelineCard, Reference
 from wetread_gateway.drift import counting
 from wetread_gateway.drift.counting import MOST_PAIRS, MOST_SITES, OTHER, WINDOW_DAYS, Counting, scanner_of, today
 from wetread_gateway.drift.gauges import FEWEST, drift_gauges
@@ -242,6 +245,23 @@ class TestReferences:
         assert max(told["fractions"]) < 0.12
         assert Distribution.parse(told).edges
 
+    def test_the_shipped_release_tells_one_for_each_finding_and_for_novelty(self):
+        folder = Path(__file__).parents[2] / "model_repository" / "chest_xray_postprocess" / "1"
+        card = PipelineCard.parse((folder / "pipeline.json").read_bytes())
+        assert card.reference is not None
+        assert set(card.reference.findings) == {finding.label for finding in card.findings}
+        assert card.reference.novelty is not None
+        assert card.reference.readings > 1000
+
+    def test_a_card_without_one_is_whole_and_a_card_with_half_of_one_is_not(self):
+        folder = Path(__file__).parents[2] / "model_repository" / "chest_xray_postprocess" / "1"
+        document = json.loads((folder / "pipeline.json").read_text())
+        del document["reference"]["source"]
+        with pytest.raises(CardError, match="not whole"):
+            PipelineCard.parse(json.dumps(document).encode())
+        del document["reference"]
+        assert PipelineCard.parse(json.dumps(document).encode()).reference is None
+
     def test_a_model_that_always_says_the_same_has_no_reference(self):
         with pytest.raises(DataError, match="equal"):
             reference(["finding"], np.full((200, 1), 0.5), None, "a test")
@@ -259,3 +279,18 @@ def test_the_gauges_come_out_as_prometheus_reads_them(works):
     registry.register(Shown())
     names = {family.name for family in text_string_to_metric_families(generate_latest(registry).decode())}
     assert names == {f"wetread_gateway_drift_{name}" for name in ("psi", "ks", "readings")}
+
+
+@pytest.mark.slow
+def test_intakes_on_one_postgresql_count_together(tmp_path):
+    with postgres_server() as url:
+        both = [Works.open(configuration(tmp_path / name, store=url), "reporter-0-of-1") for name in ("a", "b")]
+        for one in both:
+            with one.context.store.write() as connection:
+                keep_reference(connection, reading(0.5))
+            report(one, reading(0.5))
+        fill(both[0], RNG.random(FEWEST), site="B")
+        assert gauges(both[1], "readings")["finding", "B", "ACME M1"] == FEWEST
+        assert total(both[0]) == FEWEST + 4
+        for one in both:
+            one.close()
