@@ -23,7 +23,7 @@ K8S = ROOT / "k8s"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 OVERLAYS = tuple(sorted(path.name for path in (K8S / "overlays").iterdir() if path.is_dir()))
 # Components that no overlay has, over the base.
-FURTHER: dict[str, tuple[str, ...]] = {"base": (), "with KEDA": ("keda",)}
+FURTHER: dict[str, tuple[str, ...]] = {"base": (), "with KEDA": ("keda",), "with a batch": ("batch",)}
 EVERY = (*OVERLAYS, *FURTHER)
 
 Document = dict[str, Any]

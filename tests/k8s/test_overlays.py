@@ -121,12 +121,12 @@ def files_of(pod) -> list[Path]:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_the_commands_take_the_arguments(name, monkeypatch):
-    """Each container's arguments, with the variables of its environment, are parsed by the command itself."""
+    """Each container's arguments are parsed by the command itself; a batch's in a test of their own."""
     monkeypatch.setenv("COLUMNS", "200")
     documents, seen = rendered(name), set()
     for pod in pods(documents):
         for one in pod.containers:
-            if one["image"].startswith("wetread/") and "command" not in one:
+            if one["image"].startswith("wetread/") and "command" not in one and one["name"] != "batch":
                 arguments = [value.replace("$(POD_NAME)", "a-0").replace("$(JOB)", "engine") for value in one["args"]]
                 parse(arguments)
                 seen.add(one["name"])

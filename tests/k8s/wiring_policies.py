@@ -22,7 +22,9 @@ MADE_BY_THE_SITE = {
     ("Secret", "wetread-dicom-tls"): {"tls.crt", "tls.key", "ca.crt"},
     ("Secret", "wetread-registry"): set(),
     ("Secret", "wetread-metrics-token"): {"token"},
+    ("Secret", "wetread-batch"): set(),
     ("ConfigMap", "wetread-trusted-keys"): set(),
+    ("PersistentVolumeClaim", "wetread-archive"): set(),
 }
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
@@ -148,7 +150,7 @@ def volumes_exist(documents: Documents) -> Iterator[str]:
             yield f"{pod.name}: {', '.join(sorted(mounts ^ volumes))}: volume or mount alone"
         for volume in pod.spec.get("volumes", ()):
             claim = volume.get("persistentVolumeClaim", {}).get("claimName")
-            if claim and named(documents, "PersistentVolumeClaim", claim) is None:
+            if claim and not _is_there(documents, "PersistentVolumeClaim", claim, set()):
                 yield f"{pod.name} wants the claim {claim}"
         service = pod.owner["spec"].get("serviceName", "")
         headless = (named(documents, "Service", service) or {}).get("spec", {})
@@ -160,10 +162,14 @@ def references_exist(documents: Documents) -> Iterator[str]:
     """Every ConfigMap, Secret and key that a pod asks for is rendered, or one that the site makes."""
     for pod in pods(documents):
         for kind, name, keys in _references(pod):
-            document = named(documents, kind, name)
-            known = set(document["data"]) if document else MADE_BY_THE_SITE.get((kind, name))
-            if known is None or not keys <= known:
+            if not _is_there(documents, kind, name, keys):
                 yield f"{pod.name} wants {kind} {name} {sorted(keys)}"
+
+
+def _is_there(documents: Documents, kind: str, name: str, keys: set[str]) -> bool:
+    document = named(documents, kind, name)
+    known = set(document.get("data", ())) if document else MADE_BY_THE_SITE.get((kind, name))
+    return known is not None and keys <= known
 
 
 def _references(pod: Pod) -> Iterator[tuple[str, str, set[str]]]:
