@@ -185,6 +185,16 @@ def retry(
     print(f"{count} {'is' if count == 1 else 'are'} tried again")
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def reader(context: typer.Context) -> None:
+    """Read for gateways elsewhere, beside a Triton: leases their work over HTTP. `--help` lists its options."""
+    from wetread_gateway.reading import remote  # noqa: PLC0415
+
+    raise typer.Exit(remote.main(context.args))
+
+
 @app.command()
 def reindex(context: typer.Context, config: Config = None) -> None:
     """Build the state store anew from the spool, which is the truth. The gateway must not be running."""

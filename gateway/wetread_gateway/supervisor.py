@@ -61,7 +61,8 @@ class Child:
 
 def plan(settings: Settings) -> list[Child]:
     """Give the processes of a configuration, doors last: they open when the rest is there."""
-    children = [Child("triage", "triage"), Child("reader", "reader"), Child("delivery", "delivery")]
+    reader = [Child("reader", "reader")] if settings.gateway.reader else []
+    children = [Child("triage", "triage"), *reader, Child("delivery", "delivery")]
     reporters = settings.gateway.reporters
     children += [Child("reporter", f"reporter-{n}-of-{reporters}") for n in range(reporters)]
     children += [Child("receiver", f"receiver-{n}") for n in range(settings.dicom.receivers)]

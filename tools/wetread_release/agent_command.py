@@ -34,6 +34,11 @@ def agent(
     rollouts: RolloutsUrl = "",
     keys: KeysFolder = None,
     load_timeout_s: Annotated[float, typer.Option(min=1.0, help="Seconds that a load may take.")] = 300.0,
+    health_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of /healthz, /readyz, /stubs and /metrics; 0: none.")
+    ] = 0,
+    # A kubelet and Prometheus ask from outside the pod; what they hear names no patient.
+    health_host: Annotated[str, typer.Option(help="Address of that port.")] = "0.0.0.0",  # noqa: S104
 ) -> None:
     """Follow the rollouts beside a Triton: fetch, verify, load, check golden films, swap, heal, fall back, report.
 
@@ -70,7 +75,15 @@ def agent(
             sidecar.prepare()
             say(f"{store} is ready for a server")
             return
-        sidecar.run(_until_told())
+        stop = _until_told()
+        if not health_port:
+            sidecar.run(stop)
+            return
+        from wetread_release.agent.health import AgentHealth  # noqa: PLC0415
+
+        sidecar.health = AgentHealth(sidecar.unready)
+        with sidecar.health.door(health_host, health_port):
+            sidecar.run(stop)
 
 
 def _until_told() -> threading.Event:

@@ -42,7 +42,10 @@ def describe(settings: Settings) -> Iterator[str]:
         yield _destination(destination)
     for number, rule in enumerate(settings.rule, 1):
         yield f"rule {number} {rule.name!r}: {conditions(rule.match)} -> {_deed(rule)}"
-    yield f"read by Triton at {settings.triton.url}, {settings.triton.concurrency} at once"
+    if gateway.reader:
+        yield f"read by Triton at {settings.triton.url}, {settings.triton.concurrency} at once"
+    else:
+        yield "no reader of its own: readers elsewhere lease its work at the HTTP door"
     if settings.triton.rollouts:
         yield f"which release reads whom: {settings.triton.rollouts}"
 
@@ -60,6 +63,8 @@ def conditions(match: Match) -> str:
 
 def cautions(settings: Settings) -> Iterator[str]:
     """Give what is allowed but seldom meant, with what to do about it."""
+    if not settings.gateway.reader and not settings.http.port:
+        yield "nobody can read: gateway.reader is off and so is the HTTP door, where readers lease; set http.port"
     if not settings.rule:
         yield "there is no rule: everything is kept in `unmatched` and nothing is read; add a [[rule]]"
     for later, earlier in shadowed(settings):

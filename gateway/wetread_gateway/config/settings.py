@@ -1,7 +1,4 @@
-"""Every setting of the gateway, its unit, its default and the reason for it.
-
-A TOML table is a class here, its keys are the fields. The reference in docs/gateway.md is made from this file.
-"""
+"""Every setting, its unit, its default and the reason for it; docs/gateway-settings.md is made from this file."""
 
 from __future__ import annotations
 
@@ -46,6 +43,8 @@ class Gateway:
     """PEM file of the authorities that sign the other intakes' certificates; without it the system's."""
     reporters: int = 1
     """Processes that build reports; one takes about 40 films a second."""
+    reader: bool = True
+    """Read here. Without it readers elsewhere lease the work at the HTTP door (`wetread gateway reader`)."""
     drain_s: float = 20.0
     """Seconds that open associations and work under way are given when the gateway stops."""
 

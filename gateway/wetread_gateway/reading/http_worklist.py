@@ -14,33 +14,45 @@ from wetread_gateway.errors import GatewayError, LeaseLost, SiblingAway, SourceM
 from wetread_gateway.reading.wire import Completion, GivenBack, LeaseDocument, Leases
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from wetread_gateway.reading.stored import StoredReading
     from wetread_gateway.reading.worklist import Failure, Lease, Served
 
 _TIMEOUT_S = 30.0
+_CONNECT_S = 3.0  # an intake whose machine is gone does not even refuse
 _PATIENCE = Retry(first_wait_s=0.2, longest_wait_s=2.0)
 # What a proxy, a gateway that starts anew, or a wrong token answers: nothing is known of the work.
 _AWAY = {401, 403, 408, 429, 500, 502, 503, 504}
 
 
 class HttpWorklist:
-    """The worklist of the gateway at `url`; `Worklist` says what each call does.
+    """The worklist of the gateways at `urls`, which share a store: each call goes to the one that answered last, and to
+    the next when that is away. `Worklist` says what each call does.
 
     `token`: the bearer token. `ca`: PEM file of the authorities to trust. `certificate`: PEM files of our own
     certificate and its key. A reading is sent until its lease has run out.
     """
 
     def __init__(
-        self, url: str, token: str = "", ca: Path | None = None, certificate: tuple[Path, Path] | None = None
+        self,
+        urls: str | Sequence[str],
+        token: str = "",
+        ca: Path | None = None,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         tls = ssl.create_default_context(cafile=ca)
         if certificate is not None:
             tls.load_cert_chain(*certificate)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._root = url.rstrip("/") + "/v1/leases"
-        self._http = httpx.Client(headers=headers, verify=tls, timeout=_TIMEOUT_S, trust_env=False)
+        given = [urls] if isinstance(urls, str) else urls
+        self._roots = [url.rstrip("/") + "/v1/leases" for url in given]
+        self._best = 0  # of the roots, the one that answered last
+        self.answered_at = 0.0
+        """When a gateway last answered, in seconds since 1970; 0: never."""
+        timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_S)
+        self._http = httpx.Client(headers=headers, verify=tls, timeout=timeout, trust_env=False)
 
     def lease(
         self, n: int, owner: str, *, stat_only: bool = False, without: frozenset[Served] = frozenset()
@@ -108,18 +120,34 @@ class HttpWorklist:
                 return
 
     def _ask(self, method: str, path: str, document: dict[str, Any] | None = None) -> httpx.Response:
+        """Ask one gateway after the other, the one that answered last first; the last one's WorklistAway."""
+        first, count = self._best, len(self._roots)
+        for n in range(count):
+            number = (first + n) % count
+            try:
+                answer = self._ask_one(self._roots[number], method, path, document)
+            except WorklistAway:
+                if n == count - 1:
+                    raise
+            else:
+                self._best = number
+                return answer
+        raise AssertionError("a worklist has an address")
+
+    def _ask_one(self, root: str, method: str, path: str, document: dict[str, Any] | None) -> httpx.Response:
         try:
-            answer = self._http.request(method, self._root + path, json=document)
+            answer = self._http.request(method, root + path, json=document)
         except httpx.TransportError as error:
-            raise WorklistAway(f"no answer from {self._root}: {type(error).__name__}") from error
+            raise WorklistAway(f"no answer from {root}: {type(error).__name__}") from error
+        if answer.status_code in _AWAY:
+            raise WorklistAway(f"{root} answers {answer.status_code}")
+        self.answered_at = time.time()
         if answer.is_success:
             return answer
         if answer.status_code == httpx.codes.FAILED_DEPENDENCY:
-            raise SiblingAway(f"an image lies at an intake that {self._root} cannot reach now")
-        if answer.status_code in _AWAY:
-            raise WorklistAway(f"{self._root} answers {answer.status_code}")
+            raise SiblingAway(f"an image lies at an intake that {root} cannot reach now")
         if answer.status_code == httpx.codes.CONFLICT:
             raise LeaseLost(f"the gateway says that work {path} is leased no more")
         if answer.status_code == httpx.codes.NOT_FOUND and method == "GET":
             raise SourceMissing("an image of the work is nowhere in the gateway's spool")
-        raise GatewayError(f"{self._root}{path} answers {answer.status_code}")
+        raise GatewayError(f"{root}{path} answers {answer.status_code}")

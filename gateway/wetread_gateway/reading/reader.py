@@ -65,31 +65,68 @@ class Reader:
         self._under_way: dict[tuple[int, int], Lease] = {}  # by work and token
         self._lock = threading.Lock()
         self._crash: BaseException | None = None
+        self.turned_at = time.monotonic()
+        """When its loop last turned."""
+        self.lost = 0
+        """Leases that went to another."""
 
-    def run(self, stop: threading.Event) -> None:
-        """Read until `stop` is set, then end what was begun and give back the rest; raises what no work explains."""
+    @property
+    def under_way(self) -> int:
+        """How many works are being read."""
+        return len(self._under_way)
+
+    def paused(self) -> frozenset[Served]:
+        """Give what is not read with at present."""
+        return self._pauses.paused()
+
+    def run(self, stop: threading.Event, drain_s: float = threading.TIMEOUT_MAX) -> bool:
+        """Read until `stop` is set, then end what was begun, within `drain_s`, and give back the rest.
+
+        False when it did not end in that time: a thread still waits then. Raises what no work explains.
+        """
         ended = threading.Event()
         keeper = threading.Thread(target=self._keep, args=(ended,), name="keep-leases", daemon=True)
         keeper.start()
         self._shadows.start()
         try:
-            with ThreadPoolExecutor(_MOST_SLOTS, "read") as slots:
+            slots = ThreadPoolExecutor(_MOST_SLOTS, "read")
+            try:
                 self._abandon(stop)
                 while not stop.is_set() and self._crash is None:
+                    self.turned_at = time.monotonic()
                     self._wake.clear()
                     self._probe_what_is_due(slots)
                     if not self._fetch() + self._begin(slots):
                         self._wake.wait(_SOON_S if self._yields() else _LOOK_S)
                 self._give_back_ahead()
+            finally:
+                drained = self._drained(drain_s)
+                slots.shutdown(wait=drained)
         finally:
             ended.set()
             self._shadows.end()
             keeper.join()
         if self._crash is not None:
             raise self._crash
+        return drained
+
+    def _drained(self, drain_s: float) -> bool:
+        """Wait until nothing is under way; what still is after `drain_s` is given back."""
+        deadline = time.monotonic() + drain_s
+        while self._under_way and (left := deadline - time.monotonic()) > 0:
+            self.turned_at = time.monotonic()
+            self._wake.clear()
+            self._wake.wait(min(_LOOK_S, left))
+        with self._lock:
+            held = list(self._under_way.values())
+        for lease in held:
+            LOG.warning("a work is given back unread", extra={"work": lease.work})
+            self._fail(lease, Failure(FailureKind.LATER, "STOPPED", "its reader was told to stop"))
+        return not held
 
     def _abandon(self, stop: threading.Event) -> None:
         while not stop.is_set():
+            self.turned_at = time.monotonic()
             try:
                 self._worklist.abandon(self.owner)
             except WorklistAway as error:
@@ -225,6 +262,7 @@ class Reader:
             LOG.warning("a work is left to expire", extra={"work": lease.work, "reason": str(error)})
 
     def _lost(self, lease: Lease) -> None:
+        self.lost += 1
         LOG.warning("a lease was lost", extra={"study": study_key(lease.study_uid), "work": lease.work})
 
     def _probe_what_is_due(self, slots: ThreadPoolExecutor) -> None:

@@ -1,4 +1,4 @@
-"""A reader over HTTP leases, beside a Triton elsewhere: `python -m wetread_gateway.reading.remote --url GATEWAY`."""
+"""A reader over HTTP leases, beside a Triton elsewhere: `wetread gateway reader`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import secrets
 import signal
 import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY
+from wetread_client.health import HealthDoor
 
 from wetread_gateway import logs
 from wetread_gateway.config.settings import Triton
 from wetread_gateway.reading.http_worklist import HttpWorklist
 from wetread_gateway.reading.pipeline import Pipelines
 from wetread_gateway.reading.reader import Reader
+from wetread_gateway.reading.serving import ReaderHealth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +28,11 @@ if TYPE_CHECKING:
 _DEFAULTS = Triton()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Read until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="wetread_gateway.reading.remote", description=__doc__)
-    parser.add_argument("--url", required=True, help="the gateway's HTTP door")
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wetread gateway reader", description="Read for gateways elsewhere, beside a Triton, until SIGTERM."
+    )
+    parser.add_argument("--url", required=True, action="append", help="a gateway's HTTP door; again for each intake")
     parser.add_argument("--token-file", type=Path, help="file whose first line is the bearer token")
     parser.add_argument("--ca", type=Path, help="PEM file of the authorities to trust")
     parser.add_argument("--certificate", type=Path, help="PEM file of our certificate (with --key)")
@@ -39,7 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--series-deadline", type=float, default=_DEFAULTS.series_deadline_s, help="one series, likewise"
     )
     parser.add_argument("--lease", type=float, default=_DEFAULTS.lease_s, help="the gateway's triton.lease_s")
-    chosen = parser.parse_args(arguments)
+    parser.add_argument("--drain", type=float, default=60.0, help="seconds to end what was begun, after SIGTERM")
+    parser.add_argument("--pipeline", action="append", default=[], help="must be served for /readyz; may be repeated")
+    parser.add_argument("--health-port", type=int, default=0, help="port of /healthz, /readyz, /metrics; 0: none")
+    # A kubelet and Prometheus ask from outside the pod; what they hear names no patient.
+    parser.add_argument("--health-host", default="0.0.0.0", help="address of that port")  # noqa: S104
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read until SIGTERM."""
+    chosen = _parser().parse_args(arguments)
     # A name of its own each time is safe; with a stable one a reader that comes back takes its works up at once.
     name = chosen.name or f"{socket.gethostname()[:24]}-{os.getpid()}-{secrets.token_hex(4)}"
     logs.set_up(name)
@@ -56,11 +72,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     token = chosen.token_file.read_text().split("\n")[0].strip() if chosen.token_file else ""
     certificate = (chosen.certificate, chosen.key or chosen.certificate) if chosen.certificate else None
     worklist = HttpWorklist(chosen.url, token, chosen.ca, certificate)
-    try:
-        with Pipelines(lambda: settings.url) as pipelines:
-            Reader(worklist, pipelines, name, lambda: settings).run(stop)
-    finally:
-        worklist.close()
+    with ExitStack() as stack:
+        stack.callback(worklist.close)
+        pipelines = stack.enter_context(Pipelines(lambda: settings.url))
+        reader = Reader(worklist, pipelines, name, lambda: settings)
+        if chosen.health_port:
+            health = ReaderHealth(reader, worklist, chosen.triton, chosen.pipeline, stop)
+            REGISTRY.register(health)
+            stack.callback(REGISTRY.unregister, health)
+            stack.enter_context(HealthDoor(chosen.health_host, chosen.health_port, health.routes()))
+        if not reader.run(stop, chosen.drain):
+            os._exit(0)  # a thread still waits for an answer; all was given back
     return 0
 
 

@@ -79,6 +79,22 @@ class Agent:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="release-agent", daemon=True)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still follows."""
+        return self._thread.is_alive()
+
+    def settled(self) -> dict[str, bool]:
+        """Tell of each pipeline whether what is wanted is served."""
+        return {pipeline: seen.state is AgentState.SETTLED for pipeline, seen in dict(self._seen).items()}
+
+    def releases(self) -> dict[tuple[str, Arm], int]:
+        """Give the release of each arm of a pipeline that answers now."""
+        arms = {
+            (pipeline, arm): self._do.serves(arm, pipeline) for pipeline in self._do.pipelines_served() for arm in Arm
+        }
+        return {arm: release for arm, release in arms.items() if release}
+
     def start(self) -> None:
         """Begin to follow."""
         self._thread.start()

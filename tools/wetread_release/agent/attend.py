@@ -83,6 +83,21 @@ class Attendant:
         """The process ids whose death is noticed at once."""
         return self._healer.watched_pids if self._healer else ()
 
+    @property
+    def healer(self) -> Healer | None:
+        """What heals, once it runs."""
+        return self._healer
+
+    @property
+    def agent(self) -> Agent | None:
+        """What follows the rollouts, once it runs."""
+        return self._agent
+
+    @property
+    def models(self) -> list[str]:
+        """The models of the served copy."""
+        return sorted(self._served.model_names())
+
     def prepare(self) -> None:
         """Make the served copy."""
         self.start_state.prepare()

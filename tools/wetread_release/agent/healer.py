@@ -44,6 +44,14 @@ class _Patient:
 
 
 @dataclass(frozen=True)
+class Sick:
+    """A model with dead processes: since when (monotonic seconds), and how often healing it has failed."""
+
+    since: float
+    failures: int = 0
+
+
+@dataclass(frozen=True)
 class _Report:
     """A canary's answer by a dead process."""
 
@@ -85,6 +93,7 @@ class Healer:
         self._selector = selectors.DefaultSelector()
         self._watched: dict[int, int] = {}  # process id -> pidfd
         self._patients: dict[str, _Patient] = {}
+        self._sick: dict[str, Sick] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._canaries: dict[str, threading.Thread] = {}
         self._reports: deque[_Report] = deque()
@@ -98,6 +107,17 @@ class Healer:
     def watched_pids(self) -> list[int]:
         """The process ids whose death is noticed at once."""
         return list(self._watched)
+
+    @property
+    def sick(self) -> dict[str, Sick]:
+        """The models that wait for their heal, or are being healed."""
+        served = set(self._served.model_names())
+        return {model: sick for model, sick in dict(self._sick).items() if model in served}
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still looks."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin to watch."""
@@ -164,6 +184,7 @@ class Healer:
             self._patients[model] = replace(waiting, versions=both)
             return
         now = time.monotonic()
+        self._sick.setdefault(model, Sick(now))
         wait_s = self._backoffs.setdefault(model, Backoff()).next_wait_s(now)
         if wait_s:
             log.error("%s dies again and again (%s): brought back in %.1f s", model, cause, wait_s)
@@ -182,7 +203,11 @@ class Healer:
         log.log(logging.ERROR if error else logging.WARNING, "%s", heal)
         if self._on_heal is not None:
             self._on_heal(heal)
-        if error:
+        if not error:
+            self._sick.pop(patient.model, None)
+        else:
+            sick = self._sick[patient.model]
+            self._sick[patient.model] = replace(sick, failures=sick.failures + 1)
             self._admit(patient.model, f"still dead: {patient.cause}", patient.versions)
 
     def _reload(self, patient: _Patient) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wetread_embedded.rest import Rest
 
     from wetread_release.agent.attend import Attendant
+    from wetread_release.agent.health import AgentHealth
 
 LOG = logging.getLogger(__name__)
 POLL_S = 1.0
@@ -37,6 +38,8 @@ class Sidecar:
         self._control = Control(rest, load_timeout_s)
         self._served = ServedCopy(store / "model_repository", store / "ensembles")
         self._attendant = attendant
+        self.health: AgentHealth | None = None
+        """Told of each run of the server, where somebody asks for it."""
 
     def run(self, stop: threading.Event) -> None:
         """Look after the server until `stop` is set."""
@@ -47,12 +50,16 @@ class Sidecar:
                 if stop.is_set():
                     return
                 attendant.start(self._rest)
+                if self.health is not None:
+                    self.health.follow(attendant)
                 LOG.info("following the rollouts for %s:%d", self._rest.host, self._rest.port)
                 self._watch(stop)
             except ServeFailed as error:
                 LOG.error("%s", error)
                 stop.wait(_AGAIN_S)
             finally:
+                if self.health is not None:
+                    self.health.let_go()
                 attendant.stop()
 
     def prepare(self) -> None:
@@ -70,7 +77,7 @@ class Sidecar:
                 return
         while True:
             try:
-                for pipeline in self._pipelines():
+                for pipeline in self.pipelines():
                     self._control.load(pipeline)
             except ServeFailed as error:
                 if not attendant.fall_back(str(error)):
@@ -85,13 +92,22 @@ class Sidecar:
             if not self._control.is_live():
                 LOG.warning("the server has ended")
                 return
-            missed = 0 if self._answers() or not self._pipelines() else missed + 1
+            missed = 0 if self._answers() or not self.pipelines() else missed + 1
             if missed >= _GIVEN_UP_AFTER:
                 LOG.warning("the server serves nothing any more: it was started anew")
                 return
 
-    def _pipelines(self) -> list[str]:
+    def unready(self) -> str:
+        """Say why the server cannot be read with, or ''."""
+        pipelines = self.pipelines()
+        missing = [pipeline for pipeline in pipelines if not self._rest.is_ready(pipeline)]
+        if not pipelines:
+            return "the served copy is not prepared"
+        return f"not ready: {', '.join(missing)}" if missing else ""
+
+    def pipelines(self) -> list[str]:
+        """Give the pipelines in the served copy."""
         return sorted(path.parent.name for path in self._served.ensembles.glob(f"*/{CONFIG}"))
 
     def _answers(self) -> bool:
-        return any(self._rest.is_ready(pipeline) for pipeline in self._pipelines())
+        return any(self._rest.is_ready(pipeline) for pipeline in self.pipelines())
