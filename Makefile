@@ -165,6 +165,14 @@ bench-engines: setup ## The classifier on every engine and precision that runs h
 bench-volumes: setup-models ## CT and MR series against scipy, SimpleITK, scikit-image and MONAI, to build/bench/volumes.json
 	$(BIN)/wetread bench volumes --with-monai --rounds 3
 
+.PHONY: loadtest
+loadtest: setup ## A hospital's day in a minute with locust on a stack of its own, to build/loadtest (needs setup-system)
+	$(BIN)/python -m wetread_bench.load_stack
+
+.PHONY: bench-load
+bench-load: setup ## Capacity of one core, ten minutes at 80 % of it, two at 300 %, to build/bench/load.json (keep it idle)
+	$(BIN)/wetread bench load
+
 .PHONY: configs
 configs: setup ## Generate every config.pbtxt and draft.json that ships
 	$(BIN)/python -m wetread_release.shipped_configs
