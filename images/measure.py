@@ -41,7 +41,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="wetread-images-") as folder:
         work = Path(folder)
         figures = {
-            "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+            "machine": {"cores": os.cpu_count(), "system": platform.platform(), "load_before": os.getloadavg()[0]},
             "images": {name: sizes(buildah, name, work) for name in NAMES},
             "cold_start_s": steps(buildah, work),
             "demo": demo(buildah, work),
@@ -55,8 +55,8 @@ def sizes(buildah: Buildah, name: str, work: Path) -> dict[str, Any]:
     """Give what an image takes on disk and on the wire, its layers and its largest packages in MB."""
     told = json.loads(buildah.output("images", "--json", tag(name)))[0]
     pushed = work / name
-    buildah("push", "--quiet", tag(name), f"dir:{pushed}")
-    wire = sum(file.stat().st_size for file in pushed.iterdir())
+    buildah("push", "--quiet", tag(name), f"oci:{pushed}")
+    wire = sum(file.stat().st_size for file in pushed.rglob("*") if file.is_file())
     shutil.rmtree(pushed)
     with Container(buildah, tag(name), [], work / "log") as container:
         rows = [line.split("\t") for line in container.output("sh", "-c", _LARGEST).splitlines()]
