@@ -10,7 +10,9 @@ import json
 import math
 import shutil
 import subprocess
+import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -21,14 +23,14 @@ import yaml
 from certificates import Authority
 from sqlalchemy import update
 from wetread_bench.hospital import STAT_AE_TITLE, GatewayPlan, Hospital, storescu
-from wetread_bench.servers import end, free_port, wait_until
+from wetread_bench.servers import end, free_port, listens, wait_until
 from wetread_gateway.drift.gauges import FEWEST
 from wetread_gateway.state.drift_tables import DRIFT_COUNTS
 from wetread_gateway.state.store import StateStore
 from wetread_models.synthetic import FilmModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
 CHECKOUT = Path(__file__).parents[2]
@@ -180,6 +182,23 @@ class LiveStack:
         store.close()
 
 
+@contextmanager
+def remote_reader(hospital: Hospital, folder: Path) -> Iterator[Target]:
+    """Run a reader as a Triton pod does, beside the gateway's own; its health port as a target."""
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("wetread")), "gateway", "reader", "--name", "remote-0"]
+    command += ["--url", hospital.gateway.url, "--triton", hospital.triton.http_url]
+    command += ["--health-port", str(port), "--health-host", "127.0.0.1"]
+    log_file = folder / "reader.log"
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        wait_until(process, lambda: listens(port), log_file)
+        yield Target("wetread-triton", "wetread-triton-0", "health-reader", f"http://127.0.0.1:{port}/metrics")
+    finally:
+        end(process)
+
+
 def targets_of(hospital: Hospital) -> list[Target]:
     """Give the addresses that a cluster's monitors would find."""
     return [
@@ -210,7 +229,8 @@ def start(stack: ExitStack, folder: Path, rules: Mapping[str, object] | None = N
     if rules is not None:
         files.append(folder / "rules.yml")
         files[0].write_text(yaml.safe_dump(dict(rules)))
-    prometheus = stack.enter_context(Prometheus(folder / "prometheus", targets_of(hospital), files))
+    targets = [*targets_of(hospital), stack.enter_context(remote_reader(hospital, folder))]
+    prometheus = stack.enter_context(Prometheus(folder / "prometheus", targets, files))
     running = LiveStack(folder, hospital, prometheus)
     # A rise is seen from the second scrape on: the films come after the first.
     assert running.await_query("wetread_gateway_study_seconds_count")

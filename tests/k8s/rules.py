@@ -23,17 +23,14 @@ FOREIGN = frozenset(
     }
 )
 
-# Of a pod's agent and reader, which the stack of these tests does not run yet.
+# Of a pod's agent, which the stack of these tests does not run, and of a pipeline that fails.
 OF_A_POD = frozenset(
     {
         "wetread_agent_dead_stubs",
         "wetread_agent_heals_total",
         "wetread_agent_release",
         "wetread_agent_settled",
-        "wetread_reader_last_lease_seconds",
-        "wetread_reader_leases_lost_total",
         "wetread_reader_paused",
-        "wetread_reader_under_way",
     }
 )
 
