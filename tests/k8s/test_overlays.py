@@ -16,6 +16,7 @@ from typer.main import get_command
 from wetread_client.rollout import open_store
 from wetread_gateway.config.check import cautions
 from wetread_gateway.config.load import load
+from wetread_gateway.reading import remote
 from wiring_policies import MADE_BY_THE_SITE
 
 VERSIONS = ("1.35", "1.36", "1.37")  # the newest that kubernetes-validate carries
@@ -136,6 +137,9 @@ def test_the_commands_take_the_arguments(name, monkeypatch):
 def parse(arguments: list[str]) -> None:
     """Walk down to the command and let it parse; nothing runs."""
     group, *rest = arguments
+    if arguments[:2] == ["gateway", "reader"]:
+        remote._parser().parse_args(rest[1:])
+        return
     module = {"gateway": "wetread_gateway.cli", "release": "wetread_release.cli"}[group]
     command = get_command(importlib.import_module(module).app)
     context = command.make_context(group, rest)
@@ -147,6 +151,8 @@ def parse(arguments: list[str]) -> None:
 def test_an_argument_that_a_command_does_not_know_is_noticed():
     with pytest.raises(Exception, match="stroe"):
         parse(["release", "agent", "--store=/models", "--stroe=/models"])
+    with pytest.raises(SystemExit):
+        parse(["gateway", "reader", "--url=https://localhost", "--trition=http://localhost"])
 
 
 @pytest.mark.parametrize("name", ["single-node", "edge"])
