@@ -82,7 +82,9 @@ def hpa(
 def refresh(
     pod: Annotated[Path | None, typer.Option(help=f"A result of `wetread bench capacity`. {_SHIPPED}")] = None,
     *,
-    keep: Annotated[bool, typer.Option("--keep-numbers", help="Do not search: keep the manifest's numbers.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep-numbers", help="Do not search: keep the share, window and tolerance.")
+    ] = False,
 ) -> None:
     """Make the day, the search, the manifest's numbers, the plots and the pages anew from a pod's capacity."""
     console = Console()

@@ -46,8 +46,8 @@ class Unwritable(Exception):
 def refresh_pages(checkout: Path, pod: Path | None, report: Report, *, search: bool = True) -> list[Path]:
     """Make the day, the manifest's three numbers, the result, the plots and the page anew; give their paths.
 
-    `pod`: the result of the capacity bench, else the committed one. `search`: choose the numbers anew, else keep them
-    and the search that the committed result tells of.
+    `pod`: the result of the capacity bench, else the committed one. `search`: choose the numbers anew, else keep the
+    committed result's choice, its share taken of the new capacity.
     """
     curve = ServiceCurve.load(pod or checkout / POD, PRECISION)
     cluster = Cluster()
@@ -59,14 +59,13 @@ def refresh_pages(checkout: Path, pod: Path | None, report: Report, *, search: b
     manifest = Manifest.load(checkout / HPA)
     if search:
         found = list(searching.candidates(day, manifest, curve, cluster, report))
-        pick, rows = searching.chosen(found), searching.rows(found)
-        write_numbers(
-            checkout / HPA, searching.target_of(pick.share, curve, cluster.reader.slots), pick.window_s, pick.tolerance
-        )
-        manifest, picked = Manifest.load(checkout / HPA), asdict(pick)
+        picked, rows = asdict(searching.chosen(found)), searching.rows(found)
     else:
         told = json.loads((checkout / RESULT).read_text())
         rows, picked = told["search"], told["chosen"]
+    target = searching.target_of(picked["share"], curve, cluster.reader.slots)
+    write_numbers(checkout / HPA, target, picked["window_s"], picked["tolerance"])
+    manifest = Manifest.load(checkout / HPA)
     report("the day, the naive autoscaler's, cold starts and steps")
     outcomes = {
         "shipped": simulate(day, manifest, curve, cluster),
