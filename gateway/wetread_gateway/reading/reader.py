@@ -16,6 +16,7 @@ from wetread_gateway import metrics
 from wetread_gateway.errors import LeaseLost, WorklistAway
 from wetread_gateway.instance import study_key
 from wetread_gateway.priority import Priority
+from wetread_gateway.reading.arrival import abandoned
 from wetread_gateway.reading.failures import EXPECTED, cause_of, failure_of
 from wetread_gateway.reading.pauses import Pauses
 from wetread_gateway.reading.read import read
@@ -35,6 +36,7 @@ _MOST_SLOTS = 64  # threads; they are made as they are needed
 _LOOK_S = 0.25
 _SOON_S = 0.02
 _KEEP_S = 1.0
+_STOPPED = Failure(FailureKind.LATER, "STOPPED", "its reader was told to stop")
 
 
 class Reader:
@@ -58,7 +60,7 @@ class Reader:
         self._pipelines = pipelines
         self._settings = settings
         self._wake = wake or threading.Event()
-        self._pauses = pauses or Pauses()
+        self.pauses = pauses or Pauses()
         self._way = way
         self._shadows = Shadows(worklist, pipelines, settings, self._is_idle)
         self._ahead: deque[Lease] = deque()  # leased, not begun: a lease costs less when several are taken at once
@@ -75,10 +77,6 @@ class Reader:
         """How many works are being read."""
         return len(self._under_way)
 
-    def paused(self) -> frozenset[Served]:
-        """Give what is not read with at present."""
-        return self._pauses.paused()
-
     def run(self, stop: threading.Event, drain_s: float = threading.TIMEOUT_MAX) -> bool:
         """Read until `stop` is set, then end what was begun, within `drain_s`, and give back the rest.
 
@@ -91,7 +89,9 @@ class Reader:
         try:
             slots = ThreadPoolExecutor(_MOST_SLOTS, "read")
             try:
-                self._abandon(stop)
+                while not stop.is_set() and not abandoned(self._worklist, self.owner):
+                    self.turned_at = time.monotonic()
+                    stop.wait(_KEEP_S)
                 while not stop.is_set() and self._crash is None:
                     self.turned_at = time.monotonic()
                     self._wake.clear()
@@ -121,19 +121,8 @@ class Reader:
             held = list(self._under_way.values())
         for lease in held:
             LOG.warning("a work is given back unread", extra={"work": lease.work})
-            self._fail(lease, Failure(FailureKind.LATER, "STOPPED", "its reader was told to stop"))
+            self._fail(lease, _STOPPED)
         return not held
-
-    def _abandon(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            self.turned_at = time.monotonic()
-            try:
-                self._worklist.abandon(self.owner)
-            except WorklistAway as error:
-                LOG.warning("the worklist cannot be asked", extra={"reason": str(error)})
-                stop.wait(_KEEP_S)
-            else:
-                return
 
     def _fetch(self) -> int:
         """Lease what there is room for: slots that are free and as much again, so that none waits for a commit."""
@@ -142,7 +131,7 @@ class Reader:
             ahead = len(self._ahead)
             routine, stat = self._busy()
             stat_ahead = any(lease.priority is Priority.STAT for lease in self._ahead)
-        paused = self._pauses.paused()
+        paused = self.pauses.paused()
         try:
             if ahead <= concurrency // 2:
                 leases = self._worklist.lease(2 * concurrency - routine - ahead, self.owner, without=paused)
@@ -166,7 +155,7 @@ class Reader:
     def _begin(self, slots: ThreadPoolExecutor) -> int:
         """Begin what is ahead while slots are free; what waits for a pipeline that is paused goes back."""
         begun = 0
-        paused = self._pauses.paused()
+        paused = self.pauses.paused()
         while True:
             with self._lock:
                 lease = next((one for one in self._ahead if one.served in paused or self._may_begin(one)), None)
@@ -190,7 +179,7 @@ class Reader:
         if any(one.priority is Priority.STAT for one in self._under_way.values()) or self._yields():
             return False
         # A series takes seconds where a film takes a tenth: films pass those that wait.
-        series = sum(_is_series(one) for one in self._under_way.values()) if _is_series(lease) else 0
+        series = sum(len(one.sources) > 1 for one in self._under_way.values()) if len(lease.sources) > 1 else 0
         return len(self._under_way) < concurrency and series < max(1, concurrency // 2)
 
     def _is_idle(self) -> bool:
@@ -225,7 +214,7 @@ class Reader:
                     settings.deadline_s,
                     settings.series_deadline_s,
                 )
-            self._pauses.worked(lease.served)
+            self.pauses.worked(lease.served)
             self._worklist.complete(lease, reading)
             if lease.has_shadow:
                 self._shadows.offer(lease)
@@ -240,7 +229,7 @@ class Reader:
         cause = cause_of(error)
         wait_s, begins = 0.0, True
         if isinstance(error, WetreadError):
-            wait_s, begins = self._pauses.failed(lease.served, mends=cause.mends)
+            wait_s, begins = self.pauses.failed(lease.served, mends=cause.mends)
         else:
             wait_s = _KEEP_S
         failure = failure_of(error, wait_s)
@@ -266,25 +255,25 @@ class Reader:
         LOG.warning("a lease was lost", extra={"study": study_key(lease.study_uid), "work": lease.work})
 
     def _probe_what_is_due(self, slots: ThreadPoolExecutor) -> None:
-        for served in self._pauses.to_probe():
+        for served in self.pauses.to_probe():
             slots.submit(self._guarded, partial(self._probe, served))
 
     def _probe(self, served: Served) -> None:
         try:
             self._pipelines[served.model].probe()
         except WetreadError as error:
-            self._pauses.still_broken(served)
+            self.pauses.still_broken(served)
             metrics.ALERTS.labels("pipeline_broken").inc()
             LOG.error("a pipeline does not read what it must: %s", served.model, extra={"reason": error.code})
         else:
-            self._pauses.mended(served)
+            self.pauses.mended(served)
             LOG.info("a pipeline reads again: %s", served.model)
 
     def _give_back_ahead(self) -> None:
         with self._lock:
             ahead, self._ahead = self._ahead, deque()
         for lease in ahead:
-            self._fail(lease, Failure(FailureKind.LATER, "STOPPED", "its reader was told to stop"))
+            self._fail(lease, _STOPPED)
 
     def _keep(self, ended: threading.Event) -> None:
         """Extend the leases that are held, before a third of their time has passed."""
@@ -310,7 +299,3 @@ class Reader:
             else:
                 others = [kept if other.work == lease.work and kept else other for other in self._ahead]
                 self._ahead = deque(other for other in others if kept or other.work != lease.work)
-
-
-def _is_series(lease: Lease) -> bool:
-    return len(lease.sources) > 1

@@ -77,7 +77,7 @@ class ReaderHealth:
         paused = GaugeMetricFamily(
             "wetread_reader_paused", "1: the pipeline is not read with, but probed.", labels=["pipeline"]
         )
-        now = {served.pipeline for served in self._reader.paused()}
+        now = {served.pipeline for served in self._reader.pauses.paused()}
         self._met |= now
         for pipeline in sorted(self._met):
             paused.add_metric([pipeline], float(pipeline in now))
