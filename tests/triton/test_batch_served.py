@@ -138,6 +138,7 @@ def test_an_archive_on_s3_is_listed_once_and_read_with_results_on_s3(server, fil
     assert list(tmp_path.iterdir()) == [manifest], "what was brought here is removed"
 
 
+@pytest.mark.slow
 def test_series_are_read_whole_from_wherever_they_lie(tmp_path):
     archive = fsspec.filesystem("memory")
     for series in range(2):
