@@ -70,6 +70,11 @@ def test_steps_are_counted_and_ensembles_are_not(live_stack: LiveStack):
     assert not models & {"chest_xray", "chest_ct", "brain_mr"}
 
 
+def test_works_that_wait_are_those_waiting_and_leased(live_stack: LiveStack):
+    inside = RULES["wetread_works_waiting"].external(NAMESPACE).replace("sum(", "count by (state) (", 1)
+    assert {labels["state"] for labels, _ in live_stack.await_query(inside)} == {"waiting", "leased"}
+
+
 def test_kedas_queries_give_what_the_adapter_gives(live_stack: LiveStack):
     """KEDA asks for a sum over the pods where the HPA asks for each."""
     scaled = named(rendered("with KEDA"), "ScaledObject", "wetread-triton")
