@@ -67,10 +67,8 @@ class Reader:
         self._under_way: dict[tuple[int, int], Lease] = {}  # by work and token
         self._lock = threading.Lock()
         self._crash: BaseException | None = None
-        self.turned_at = time.monotonic()
-        """When its loop last turned."""
-        self.lost = 0
-        """Leases that went to another."""
+        self.turned_at = time.monotonic()  # when its loop last turned
+        self.lost = 0  # leases that went to another
 
     @property
     def under_way(self) -> int:
