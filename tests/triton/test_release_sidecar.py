@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from tiny_release import PIPELINE, TinySite, probability
 from tiny_repository import wait_for
@@ -75,11 +76,19 @@ class Agent:
     def __init__(self, tiny: TinySite, triton: Triton) -> None:
         self.log = tiny.folder / "agent.log"
         command = [str(WETREAD), "release", "agent", "--store", str(triton.store.path), "--triton-url", triton.url]
-        command += ["--triton-grpc-port", str(triton.ports[1])]
+        self.health = _choose_ports("127.0.0.1", (0, 0, 0))[0]
+        command += ["--triton-grpc-port", str(triton.ports[1]), "--health-port", str(self.health)]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [*command, "--state-dir", str(tiny.state), "--target", "cpu"], cwd=tiny.root, stdout=log, stderr=log
             )
+
+    def ask(self, path: str) -> tuple[int, str]:
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self.health}{path}", trust_env=False)
+        except httpx.TransportError:
+            return 0, ""
+        return answer.status_code, answer.text
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
@@ -114,12 +123,16 @@ def test_outlives_the_server_and_is_outlived_by_it(tiny, triton):
     site = Site.open(Places(tiny.state), tiny.root)
     agent = Agent(tiny, triton)
     try:
+        assert wait_for(lambda: agent.ask("/healthz")[0] == 200)
+        assert agent.ask("/readyz")[0] == 503
         triton.start()
         answers(triton, tiny, agent, 1, 0.0)
         assert wait_for(lambda: [r.state for r in site.rollouts.reports(PIPELINE)] == [AgentState.SETTLED])
         publish(tiny.draft(1.0), site, ACTOR, Patience(60.0), force="a test")
         promote(site, PIPELINE, ACTOR, Patience(60.0))
         answers(triton, tiny, agent, 2, 1.0)
+        assert f'wetread_agent_release{{arm="stable",pipeline="{PIPELINE}"}} 2.0' in agent.ask("/metrics")[1]
+        assert [agent.ask(path)[0] for path in ("/readyz", "/stubs")] == [200, 200]
 
         triton.kill()  # the container is restarted, with nothing loaded
         triton.start()
