@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # Of the environment's Python, or of the one that will make it.
 LOCK = requirements/py$(shell p=$(BIN)/python; [ -x $$p ] || p=$(PYTHON); \
 	$$p -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
-PACKAGES := wetread_preprocess wetread_postprocess wetread_embedded wetread_client wetread_gateway wetread_models wetread_release wetread_bench
+PACKAGES := wetread_preprocess wetread_postprocess wetread_embedded wetread_client wetread_gateway wetread_models wetread_release wetread_bench wetread_loadtest
 ADAPTERS := preprocess_backend/model.py postprocess_backend/model.py embedded/backends/onnxruntime/model.py
 # The PACS, its tools and the validators; PostgreSQL as the store of several gateways; strace for the order of fsyncs.
 SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools postgresql strace etcd-server prometheus
@@ -172,6 +172,18 @@ loadtest: setup ## A hospital's day in a minute with locust on a stack of its ow
 .PHONY: bench-load
 bench-load: setup ## Capacity of one core, ten minutes at 80 % of it, two at 300 %, to build/bench/load.json (keep it idle)
 	$(BIN)/wetread bench load
+
+.PHONY: bench-capacity
+bench-capacity: setup ## What one core reads, to build/bench/capacity.json (keep it idle)
+	$(BIN)/wetread bench capacity
+
+.PHONY: simulate
+simulate: setup ## The peak day against the autoscaler that ships, and against one that sees CPU alone
+	$(BIN)/wetread simulate hpa --naive --step 10
+
+.PHONY: monitoring
+monitoring: setup ## Generate the objectives' rules and the dashboards
+	cd k8s/components/monitoring && ../../../$(BIN)/python slo.py && ../../../$(BIN)/python dashboards.py
 
 .PHONY: configs
 configs: setup ## Generate every config.pbtxt and draft.json that ships

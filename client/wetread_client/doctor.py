@@ -29,6 +29,8 @@ EXTRAS = {
     "gateway": "pynetdicom",
     "release": "onnx",
     "models": "torch",
+    "batch": "fsspec",
+    "loadtest": "locust",
     "bench": "flask",
 }
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 P99_LIMIT = 3.0
 """Times the unloaded p99 that is still called held."""
-_LOW, _HIGH = 0.3, 1.0  # of the quick estimate: where the search begins
+_LOW, _HIGH = 0.3, 1.4  # of the quick estimate: where the search begins
 
 
 @dataclass(frozen=True, slots=True)

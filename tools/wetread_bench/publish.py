@@ -11,7 +11,8 @@ from wetread_bench.encode import TITLES
 
 DOCS = Path("docs") / "benchmarks"
 README = Path("README.md")
-SHOWN = ("films", "intake", "chaos", "swap", "volumes")  # in the README; other results stand in docs/benchmarks alone
+# In the README; other results stand in docs/benchmarks alone.
+SHOWN = ("films", "intake", "chaos", "swap", "volumes", "load")
 _COLUMNS = (
     ("in process (the limit)", "limit", 1), ("shared memory", "shm", 8), ("HTTP", "http", 8), ("gRPC", "grpc", 8),
     ("plain stack", "plain", 8),
@@ -171,6 +172,23 @@ def volumes_text(document: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def load_text(document: Mapping[str, Any]) -> str:
+    """The figures of the load benchmark as Markdown."""
+    figures, seen, machine = document["figures"], document["measurements"], document["machine"]
+    at_80, at_300 = seen["at_80"], seen["at_300"]
+    return (
+        f"One core of {machine['cpu']} with the whole stack on it, door, spool, Triton, reports, reads "
+        f"**{figures['capacity_per_s']:.1f} films a second** that arrive at random (nothing refused, p99 at most 3 "
+        f"times that of a film alone, {seen['unloaded_p99_ms']:.0f} ms). {at_80['seconds'] / 60:.0f} minutes at 80 % of it: "
+        f"{at_80['offered']:,} films, {at_80['refused']} refused, **{at_80['lost']} lost**, p99 "
+        f"{figures['p99_over_unloaded_at_80']:.2f} times. {at_300['seconds']:.0f} s at 300 %: goodput "
+        f"{figures['goodput_at_300']:.0%} of capacity, {at_300['refused']:,} refused, "
+        f"{at_300['refused_before_body']:,} of them before the body was sent, {at_300['lost']} lost; STAT's p99 is "
+        f"{figures['stat_p99_over_unloaded_at_300']:.2f} times that of a film alone. Films of 512 KB over "
+        "`POST /v1/read`, open loop; the generator has the other core. `wetread bench load`.\n"
+    )
+
+
 _VOLUME_ROWS = (
     ("CT to 1 mm, linear, one core", "resample, linear", "ct", 1),
     ("the same, anti-aliased", "resample, linear, anti-aliased", "ct", 1),
@@ -180,5 +198,6 @@ _VOLUME_ROWS = (
     ("N4 of the MR, two cores", "N4", "mr", 2),
 )
 _TEXTS = {
-    "films": films_text, "intake": intake_text, "chaos": chaos_text, "swap": swap_text, "volumes": volumes_text
+    "films": films_text, "intake": intake_text, "chaos": chaos_text, "swap": swap_text, "volumes": volumes_text,
+    "load": load_text,
 }  # fmt: skip
