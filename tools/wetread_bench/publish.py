@@ -179,7 +179,8 @@ def load_text(document: Mapping[str, Any]) -> str:
     return (
         f"One core of {machine['cpu']} with the whole stack on it, door, spool, Triton, reports, reads "
         f"**{figures['capacity_per_s']:.1f} films a second** that arrive at random (nothing refused, p99 at most 3 "
-        f"times that of a film alone, {seen['unloaded_p99_ms']:.0f} ms). {at_80['seconds'] / 60:.0f} minutes at 80 % of it: "
+        f"times that of a film alone, {seen['unloaded_p99_ms']:.0f} ms). "
+        f"{at_80['seconds'] / 60:.0f} minutes at 80 % of it: "
         f"{at_80['offered']:,} films, {at_80['refused']} refused, **{at_80['lost']} lost**, p99 "
         f"{figures['p99_over_unloaded_at_80']:.2f} times. {at_300['seconds']:.0f} s at 300 %: goodput "
         f"{figures['goodput_at_300']:.0%} of capacity, {at_300['refused']:,} refused, "
