@@ -200,7 +200,7 @@ lock: setup ## Resolve the locked requirements anew (needs uv)
 	    --extra embedded --extra client --extra gateway --extra release --extra bench --extra dev pyproject.toml -o requirements/py3$$v.txt; \
 	  uv pip compile --quiet --python-version 3.$$v --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
 	    --extra preprocess pyproject.toml -o requirements/preprocess-py3$$v.txt; done
-	@for image in "gateway --extra gateway" "release --extra release --extra batch" \
+	@for image in "gateway --extra gateway" "release --extra release --extra batch --extra s3" \
 	    "all-in-one --extra embedded --extra gateway --extra batch"; do set -- $$image; name=$$1; shift; \
 	  uv pip compile --quiet --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
 	    "$$@" pyproject.toml -c requirements/py311.txt -o requirements/$$name-py311.txt; done
