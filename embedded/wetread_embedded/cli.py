@@ -23,6 +23,7 @@ def serve(
     http_port: Annotated[int, typer.Option(help="TCP port of HTTP, 0 for a free one.")] = 8000,
     grpc_port: Annotated[int, typer.Option(help="TCP port of gRPC, 0 for a free one.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="TCP port of the Prometheus metrics, 0 for a free one.")] = 8002,
+    agent_port: Annotated[int, typer.Option(help="TCP port of the release agent's probes and metrics; 0: none.")] = 0,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     state_dir: Annotated[
         Path | None,
@@ -67,6 +68,7 @@ def serve(
             http_port=http_port,
             grpc_port=grpc_port,
             metrics_port=metrics_port,
+            agent_port=agent_port,
             host=host,
             store=store or (state_dir / "served" if state_dir else None),
             state=state_dir,

@@ -37,6 +37,9 @@ class ServerConfig:
     metrics_port: int = 8002
     """TCP port of the Prometheus metrics; Triton's default is 8002. 0: a free one."""
 
+    agent_port: int = 0
+    """TCP port of the release agent's probes and metrics. Default 0: none."""
+
     host: str = "127.0.0.1"
     """Address to listen on. Loopback: this server version has known vulnerabilities."""
 
@@ -91,7 +94,7 @@ class ServerConfig:
     """Seconds between two canary inferences of a model. They find what a process id cannot tell, which is rare."""
 
     def __post_init__(self) -> None:
-        for name in ("http_port", "grpc_port", "metrics_port"):
+        for name in ("http_port", "grpc_port", "metrics_port", "agent_port"):
             port = getattr(self, name)
             if not 0 <= port <= 65535:
                 msg = f"{name} must be between 0 and 65535, is {port}"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 
 import httpx
 import pytest
@@ -49,3 +50,16 @@ def test_a_dead_stub_that_is_healed_costs_no_restart_and_one_that_stays_dead_doe
             assert wait_for(lambda: ask(door, "/stubs")[0] == 200, 60.0)
             health.let_go()  # the server ends: what was healed stays counted
             assert 'wetread_agent_heals_total{model="echo_model"} 2.0' in ask(door, "/metrics")[1]
+
+
+def test_an_embedded_server_has_the_same_probes_where_a_port_is_given(tiny):
+    tiny.add_python("echo")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with EmbeddedTriton(tiny.config(agent_port=port)):
+        answers = [
+            httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False) for path in ("/healthz", "/readyz", "/stubs")
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)

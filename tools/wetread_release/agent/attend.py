@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from wetread_client.rollout.open import open_store
@@ -18,6 +19,7 @@ from wetread_release.agent.carry_out import CarryOut
 from wetread_release.agent.check import GoldenCheck
 from wetread_release.agent.control import Control
 from wetread_release.agent.healer import Healer
+from wetread_release.agent.health import AgentHealth, unready
 from wetread_release.agent.idle import IdleCompiler
 from wetread_release.agent.record import Record
 from wetread_release.agent.served import ServedCopy
@@ -72,6 +74,7 @@ class Attendant:
         self.start_state = Start(config.root, self._served, self._source, self._rollouts, self._record, self._target)
         self._healer: Healer | None = None
         self._agent: Agent | None = None
+        self._closing = ExitStack()
 
     @property
     def heals(self) -> Sequence[Heal]:
@@ -131,9 +134,14 @@ class Attendant:
             settings, self._rollouts, carry_out, self._lock, self.start_state.begun, on_change=self._changed
         )
         self._agent.start()
+        if config.agent_port:
+            health = AgentHealth(lambda: unready(rest, carry_out.pipelines_served()))
+            health.follow(self)
+            self._closing.enter_context(health.door(config.host, config.agent_port))
 
     def stop(self) -> None:
         """End: first the agent, then the healer."""
+        self._closing.close()
         if self._agent is not None:
             self._agent.stop()
         if self._healer is not None:

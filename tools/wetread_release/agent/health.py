@@ -12,9 +12,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from wetread_client.health import Answer, HealthDoor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from prometheus_client import Metric
+    from wetread_embedded.rest import Rest
 
     from wetread_release.agent.attend import Attendant
     from wetread_release.agent.healer import Sick
@@ -114,6 +115,14 @@ class AgentHealth:
     def _sick(self) -> dict[str, Sick]:
         attendant = self._attendant
         return attendant.healer.sick if attendant is not None and attendant.healer is not None else {}
+
+
+def unready(rest: Rest, pipelines: Sequence[str]) -> str:
+    """Say which pipelines of a served copy cannot be read with, or ''."""
+    missing = [pipeline for pipeline in pipelines if not rest.is_ready(pipeline)]
+    if not pipelines:
+        return "the served copy is not prepared"
+    return f"not ready: {', '.join(missing)}" if missing else ""
 
 
 def _healed(attendant: Attendant) -> Counter[str]:

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from wetread_release.agent.control import Control
+from wetread_release.agent.health import unready
 from wetread_release.agent.served import CONFIG, ServedCopy
 from wetread_release.errors import ServeFailed
 
@@ -99,11 +100,7 @@ class Sidecar:
 
     def unready(self) -> str:
         """Say why the server cannot be read with, or ''."""
-        pipelines = self.pipelines()
-        missing = [pipeline for pipeline in pipelines if not self._rest.is_ready(pipeline)]
-        if not pipelines:
-            return "the served copy is not prepared"
-        return f"not ready: {', '.join(missing)}" if missing else ""
+        return unready(self._rest, self.pipelines())
 
     def pipelines(self) -> list[str]:
         """Give the pipelines in the served copy."""
