@@ -75,6 +75,7 @@ def main() -> int:
         return 1
     FOLDER.mkdir(parents=True, exist_ok=True)
     buildah = Buildah()
+    buildah("rm", "--all")  # what builds that were killed have left
     provide_base(buildah, FOLDER)
     for name in names:
         try:
