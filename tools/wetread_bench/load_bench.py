@@ -16,7 +16,7 @@ import httpx
 from wetread_bench.document import Document
 from wetread_bench.load_films import film_maker
 from wetread_bench.load_search import P99_LIMIT, Trial, capacity, figures, search
-from wetread_bench.load_stack import LoadStack, locust, pinned
+from wetread_bench.load_stack import ONE_CORE, LoadStack, locust, pinned
 from wetread_bench.machine import cores
 from wetread_bench.processes import busy_s, cpu_use, descendants
 from wetread_bench.results import Spread, quantile
@@ -161,7 +161,13 @@ def bench_load(checkout: Path, plan: LoadPlan, command: str, report: Report) -> 
         command,
         complete=not plan.quick and whole and busy <= QUIET and len(here) > 1,
         inputs={"films": "synthetic, 512x512 of 16 bits, every one its own", "door": "POST /v1/read"},
-        settings={**asdict(plan), "stat_share": STAT_SHARE, "server_core": here[0], "generator_core": here[-1]},
+        settings={
+            **asdict(plan),
+            "stat_share": STAT_SHARE,
+            "concurrency": ONE_CORE,
+            "server_core": here[0],
+            "generator_core": here[-1],
+        },
         measurements={
             "unloaded": {"before": _told(before), "after": _told(after)},
             "unloaded_p99_ms": round(p99_ms, 2),

@@ -23,6 +23,8 @@ from wetread_bench.servers import free_port, storescp
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+ONE_CORE = 1
+"""`[triton] concurrency` where the whole stack has one core."""
 LOCUSTFILE = Path("client") / "loadtest" / "locustfile.py"
 
 
@@ -67,10 +69,10 @@ class LoadStack:
                 if self._triton is None:
                     config = ServerConfig.on_free_ports(root=self._checkout, store=folder / "served")
                     self._triton = stack.enter_context(EmbeddedTriton(config))
-                plan = GatewayPlan(
-                    verify="none",
-                    sections=(("intake", f"watermark_free_bytes = 1048576\noverload_age_s = {self._age_s:g}"),),
-                )
+                intake = ("intake", f"watermark_free_bytes = 1048576\noverload_age_s = {self._age_s:g}")
+                # More films under way than cores are read no faster, and STAT finds them all before it.
+                slots = () if self._core is None else (("triton", f"concurrency = {ONE_CORE}"),)
+                plan = GatewayPlan(verify="none", sections=(intake, *slots))
                 ports = (free_port(), free_port())
                 self.gateway = GatewayProcess(folder / "gateway", plan, self._triton.http_url, sink, ports)
                 stack.callback(self.gateway.stop)
