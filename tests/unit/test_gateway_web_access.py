@@ -20,6 +20,7 @@ from wetread_gateway.config.settings import HttpTls
 from wetread_gateway.errors import ConfigError
 from wetread_gateway.web import stage
 from wetread_gateway.web.access import Tokens
+from wetread_gateway.web.guarded import GuardedProtocol
 
 TOKEN = "a-token-that-nobody-guesses"
 
@@ -256,3 +257,19 @@ def answers(port):
         except httpx.TransportError:
             time.sleep(0.05)
     return False
+
+
+def test_an_answer_waits_for_no_acknowledgement(tmp_path, monkeypatch):
+    context = make_context(settings_for(tmp_path))
+    made, seen = GuardedProtocol.connection_made, []
+
+    def look(protocol, transport):
+        seen.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        made(protocol, transport)
+
+    monkeypatch.setattr(GuardedProtocol, "connection_made", look)
+    door = stage.open_door(context)
+    assert httpx.get(f"http://127.0.0.1:{door.port}/healthz").is_success
+    door.close(wait=True)
+    context.store.close()
+    assert seen == [1]

@@ -94,7 +94,7 @@ class Reader:
                     self.turned_at = time.monotonic()
                     self._wake.clear()
                     self._probe_what_is_due(slots)
-                    if not self._fetch() + self._begin(slots):
+                    if not self._fetch() + self._begin(slots, stop):
                         self._wake.wait(_SOON_S if self._yields() else _LOOK_S)
                 self._give_back_ahead()
             finally:
@@ -150,14 +150,14 @@ class Reader:
         extra = max(0, len(self._under_way) - concurrency)
         return len(self._under_way) - extra, extra
 
-    def _begin(self, slots: ThreadPoolExecutor) -> int:
+    def _begin(self, slots: ThreadPoolExecutor, stop: threading.Event) -> int:
         """Begin what is ahead while slots are free; what waits for a pipeline that is paused goes back."""
         begun = 0
         paused = self.pauses.paused()
         while True:
             with self._lock:
                 lease = next((one for one in self._ahead if one.served in paused or self._may_begin(one)), None)
-                if lease is None:
+                if lease is None or stop.is_set():
                     return begun
                 self._ahead.remove(lease)
                 if lease.served not in paused:
