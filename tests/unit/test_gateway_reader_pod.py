@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 
@@ -14,6 +15,7 @@ from wetread_gateway.config.load import load
 from wetread_gateway.config.settings import Triton
 from wetread_gateway.errors import WorklistAway
 from wetread_gateway.reading import reader as reading
+from wetread_gateway.reading import remote
 from wetread_gateway.reading.http_worklist import HttpWorklist
 from wetread_gateway.reading.reader import Reader
 from wetread_gateway.reading.serving import ReaderHealth
@@ -174,3 +176,19 @@ def test_a_gateway_without_a_reader_starts_none_and_the_check_says_so(tmp_path):
     assert "reader" not in {child.stage for child in plan(settings)}
     assert any("readers elsewhere" in line for line in describe(settings))
     assert any("nobody can read" in caution for caution in cautions(settings))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--url", "ftp://gateway:8080", "--url: 'ftp://gateway:8080' is no address such as https://"),
+        ("--token-file", "nowhere/token", "--token-file: nowhere/token cannot be read (FileNotFoundError)"),
+        ("--token-file", os.devnull, "is empty: its first line is the token"),
+        ("--ca", "nowhere/ca.pem", "--ca, --certificate or --key cannot be used"),
+    ],
+)
+def test_a_wrong_option_is_told_by_its_name(option, value, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        remote.main(["--url", "http://127.0.0.1:8080", option, value])
+    assert ended.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
