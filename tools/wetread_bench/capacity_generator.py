@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from wetread_client import Client, Retry
 
-from wetread_bench.load import LoadGenerator
-from wetread_bench.worker import obey
+from wetread_bench.load import LoadGenerator, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,16 +27,7 @@ class PipelineGenerator(LoadGenerator):
 def main() -> None:
     """Be a worker."""
     generator = PipelineGenerator()
-    obey(
-        {
-            "load": generator.load,
-            "aim_at": generator.aim_at,
-            "release": generator.release,
-            "run": generator.run,
-            "probabilities": generator.probabilities,
-        }
-    )
-    generator.release()
+    serve(generator, aim_at=generator.aim_at)
 
 
 if __name__ == "__main__":

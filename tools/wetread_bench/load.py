@@ -160,19 +160,17 @@ def _plain(url: str) -> Read:
     return read
 
 
+def serve(generator: LoadGenerator, **also: Callable[..., Any]) -> None:
+    """Obey the orders that every generator knows, and `also` its own."""
+    known = (generator.load, generator.release, generator.run, generator.probabilities)
+    obey({order.__name__: order for order in known} | also)
+    generator.release()
+
+
 def main() -> None:
     """Be a worker."""
     generator = LoadGenerator()
-    obey(
-        {
-            "load": generator.load,
-            "aim": generator.aim,
-            "release": generator.release,
-            "run": generator.run,
-            "probabilities": generator.probabilities,
-        }
-    )
-    generator.release()
+    serve(generator, aim=generator.aim)
 
 
 if __name__ == "__main__":
