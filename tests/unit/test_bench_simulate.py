@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from typer.testing import CliRunner
-from wetread_bench.autoscale import pages
+from wetread_bench.autoscale import pages, search
 from wetread_bench.autoscale.curve import ServiceCurve, constant, exponential
 from wetread_bench.autoscale.day import Day, step
 from wetread_bench.autoscale.manifest import DEFAULT_UP, Manifest, Metric, Policy, Rules
@@ -266,3 +266,17 @@ def test_outcomes_say_when_a_step_is_overcome() -> None:
     outcome = simulate(step(8.0, 1.0, minutes=20), GOOD, SLOW)
     assert isinstance(outcome, Outcome)
     assert outcome.recovered_after_s(0) == 0.0
+
+
+def test_numbers_that_keep_one_day_and_not_another_do_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = step(1.0, 1.0), step(2.0, 1.0)
+    tight = search.target_of(0.85, SLOW, 4)
+    kept = Outcome(9, 0, 0, 0.1, 0.2, 0.3, 0.1, 3, 9, 5, 30.0, 0.4, 0)
+
+    def told(day: Day, manifest: Manifest, *_: object) -> Outcome:
+        too_tight = day is second and manifest.metrics[0].target >= tight
+        return replace(kept, minutes_over_bar=3 if too_tight else 0)
+
+    monkeypatch.setattr(search, "simulate", told)
+    found = list(search.candidates((first, second), GOOD, SLOW, Cluster(), lambda _: None))
+    assert {each.share for each in found if not each.holds} == {0.75, 0.85}  # 8 works a second, the others 6
