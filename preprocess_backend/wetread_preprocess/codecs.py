@@ -21,6 +21,7 @@ from wetread_preprocess.samples import (
     UInt16Image,
     native_frame,
     padding_mask,
+    spread,
     to_gray,
     to_samples,
 )
@@ -273,8 +274,10 @@ def _from_codestream(decoded: Frame, stream: Codestream, job: Job, low_band: Low
         values = values << np.uint16(8)
     if wraps:
         values = values ^ np.uint16(0x8000)
-    scale = 2.0 ** -(16 - stream.precision)
-    offset = -0x8000 * scale if stream.signed or wraps else 0.0
+    signed = stream.signed or wraps
+    values, precision = spread(values, stream.precision, job.fmt.bits_stored, signed=signed)
+    scale = 2.0 ** -(16 - precision)
+    offset = -0x8000 * scale if signed else 0.0
     mask = padding_mask(values, scale, offset, job.padding)
     if mask is not None and low_band:
         # Beside padding the low band mixes both: leave its next neighbours out as well.

@@ -161,6 +161,21 @@ def _to_16_bits(frame: npt.NDArray[np.generic], fmt: PixelFormat, shelf: Shelf) 
     return values
 
 
+def spread(values: UInt16Image, precision: int, bits_stored: int, *, signed: bool) -> tuple[UInt16Image, int]:
+    """Values of a codestream that has more bits than Bits Stored over all 16, to round as an uncompressed film's do.
+
+    Gives the values and their precision: as they were where one needs the bits above, for there the header is wrong.
+    """
+    spare = precision - bits_stored
+    if spare <= 0:
+        return values, precision
+    room = 0x10000 >> spare
+    low = (0x10000 - room) // 2 if signed else 0
+    if values.min() < low or values.max() >= low + room:
+        return values, precision
+    return (values - np.uint16(low)) << np.uint16(spare), bits_stored
+
+
 def padding_mask(
     values: UInt16Image, scale: float, offset: float, padding: tuple[int, int] | None
 ) -> npt.NDArray[np.bool_] | None:
