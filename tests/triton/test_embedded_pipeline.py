@@ -34,12 +34,13 @@ def test_every_process_of_the_pipeline_comes_back_under_load(tmp_path):
     end, failed, answered = threading.Event(), [], []
 
     def ask(address: str) -> None:
-        client = tritonclient.http.InferenceServerClient(address, network_timeout=60.0)
+        client = tritonclient.http.InferenceServerClient(address, network_timeout=10.0)
         while not end.is_set():
             sent = time.monotonic()
             try:
                 answered.append((sent, read(client, dicom)))
-            except tritonclient.utils.InferenceServerException as error:
+            # Seen once in some hundred kills: the server never answers the batch that the process died with.
+            except (tritonclient.utils.InferenceServerException, TimeoutError) as error:
                 failed.append((sent, str(error)))
         client.close()
 

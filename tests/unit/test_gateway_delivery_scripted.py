@@ -129,7 +129,8 @@ def test_a_late_report_of_a_request_that_was_made_anew_counts(pacs, open_outbox)
         assert first.transaction_uid != second.transaction_uid
         assert record_report(outbox.context.store, pacs.report(first), outbox.context.bells)
         assert outbox.await_delivery(work, DeliveryState.DELIVERED).confirmed_by == "commitment"
-        assert not record_report(outbox.context.store, pacs.report(first))  # once more: harmless
+    # A transaction ends after what it confirmed is marked: once the stage has stopped, it is over.
+    assert not record_report(outbox.context.store, pacs.report(first))  # once more: harmless
 
 
 def test_a_report_for_nothing_or_for_an_unknown_transaction_changes_nothing(pacs, open_outbox) -> None:
