@@ -133,10 +133,8 @@ def _breaks(rows: Sequence[Told]) -> str:
     days = f"up to {max(kept):.0f} s" if kept else "with none of these cold starts"
     first = f"; it is missed first with {min(missed):.0f} s" if missed else ", the longest that was tried"
     minutes = f"up to {max(calm):.0f} s" if calm else "with none"
-    return (
-        f"The day keeps its bars {days}{first if kept else ''}. No minute has a p99 over 2 s {minutes}: beyond, a "
-        "burst is over the bar until the pods that it needs have come."
-    )
+    beyond = ": beyond, a burst is over the bar until the pods that it needs have come" if len(calm) < len(rows) else ""
+    return f"The day keeps its bars {days}{first if kept else ''}. No minute has a p99 over 2 s {minutes}{beyond}."
 
 
 def search(result: Told) -> str:
