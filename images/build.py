@@ -67,8 +67,8 @@ def _say(*lines: str) -> None:
 def main() -> int:
     """Build what is named; 0 when all were built."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=NAMES, default=NAMES, metavar="|".join(NAMES))
-    names = parser.parse_args().names
+    parser.add_argument("names", nargs="*", choices=(*NAMES, []), metavar="|".join(NAMES))  # none: argparse checks []
+    names = parser.parse_args().names or NAMES
     _say("With docker, from the project's folder:", *map(docker_command, ("triton", *names)))
     if lacks := absent():
         _say(f"Nothing is built here: {lacks}")
