@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, or_, select
 
 from wetread_gateway.priority import Priority
 from wetread_gateway.state.homes import is_away
@@ -26,11 +26,11 @@ _SHORTEST_S, _FEWEST = 1.0, 8  # that make a rate
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits, STAT aside. `oldest_s`: the age of the oldest, 0 when nothing waits."""
+    """What waits, STAT aside. `oldest_s`: the age of the oldest that is not read, 0 when there is none."""
 
     oldest_s: float
     films: int
-    """Works over one image that wait to be read."""
+    """Works over one image that wait to be read, or for their report."""
     made: int
     """Grows by one with every work."""
 
@@ -41,18 +41,20 @@ def oldest_waiting_s(context: Context) -> float:
 
 
 def look(context: Context) -> Backlog:
-    """Look at what waits to be sorted or to be read.
+    """Look at what waits to be sorted, to be read or, among the films, to be reported.
 
-    Work that has been put off (its server is away, its film is suspected) does not count: refusing others would not
-    bring it forward. A series may wait longer than a film, and is as much younger here.
+    A reading without its report is of no use to a PACS: the queue may stand there as well. Work that has been put off
+    (its server is away, its film is suspected) does not count: refusing others would not bring it forward. A series may
+    wait longer than a film, and is as much younger here.
     """
     now = time.time()
     intake = context.settings.intake
     grace_s = max(0.0, intake.overload_series_age_s - intake.overload_age_s)
     is_film = WORKS.c.completeness == "single"
     since_when = WORKS.c.created_at + case((is_film, 0.0), else_=grace_s)
-    query = select(func.min(since_when), func.sum(case((is_film, 1), else_=0))).where(
-        WORKS.c.state == WorkState.WAITING,
+    waits = WORKS.c.state == WorkState.WAITING
+    query = select(func.min(case((waits, since_when))), func.sum(case((is_film, 1), else_=0))).where(
+        or_(waits, WORKS.c.state == WorkState.READ),
         WORKS.c.kind == WorkKind.READ,
         WORKS.c.priority != Priority.STAT,
         WORKS.c.not_before == 0.0,
@@ -71,7 +73,7 @@ def look(context: Context) -> Backlog:
 
 
 class Forecast:
-    """How long a film that comes now would wait: the films that wait, over those that are read a second.
+    """How long the report of a film that comes now would take: the films that wait, over those reported a second.
 
     The age of the oldest tells of an overload only when it has lasted so long, and by then as much again has come.
     """

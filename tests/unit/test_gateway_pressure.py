@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 from wetread_gateway import operate
 from wetread_gateway.instance import Arrival
-from wetread_gateway.pressure import oldest_waiting_s
+from wetread_gateway.pressure import look, oldest_waiting_s
 from wetread_gateway.priority import Priority
 from wetread_gateway.state.tables import WORKS, WorkState
 from works import Works, configuration
@@ -56,6 +56,20 @@ class TestPressure:
     def test_what_refusing_others_would_not_bring_forward_does_not(self, works, values):
         works.add(created_at=time.time() - 100, **values)
         assert oldest_waiting_s(works.context) == 0.0
+
+    def test_films_wait_until_their_report_is_begun_and_their_age_only_until_they_are_read(self, works):
+        works.add()
+        works.add(state=WorkState.READ, created_at=time.time() - 100)
+        for values in (
+            {"state": WorkState.REPORTED},
+            {"state": WorkState.READ, "not_before": time.time() + 1},
+            {"state": WorkState.READ, "priority": Priority.STAT},
+            {"state": WorkState.READ, "completeness": "confirmed"},
+        ):
+            works.add(**values)
+        backlog = look(works.context)
+        assert backlog.films == 2
+        assert backlog.oldest_s < 50
 
     def test_what_is_not_even_sorted_counts_too_but_for_stat(self, works, monkeypatch):
         monkeypatch.setattr("wetread_gateway.spool.spool.time.time_ns", lambda: int((time.time() - 70) * 1e9))

@@ -106,6 +106,17 @@ def test_the_doors_are_the_last_to_open(config):
 
 
 @pytest.mark.slow
+def test_the_stages_that_nobody_waits_for_give_way(gateway):
+    groups = Path("/proc/self/autogroup").exists()
+    for slot, pid in gateway.children().items():
+        nice = 10 if slot.startswith(("reporter", "delivery")) else 0
+        until(lambda pid=pid, nice=nice: os.getpriority(os.PRIO_PROCESS, pid) == nice, f"{slot} with {nice}")
+        if groups:
+            words = f"nice {nice}"
+            until(lambda pid=pid, words=words: Path(f"/proc/{pid}/autogroup").read_text().strip().endswith(words), slot)
+
+
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_started_again_and_the_others_stay(gateway):
     before = gateway.children()
     os.kill(before["triage"], signal.SIGKILL)

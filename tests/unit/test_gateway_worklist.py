@@ -121,6 +121,19 @@ def test_a_pipeline_that_is_paused_is_left_out_and_its_other_arm_is_not(stand, t
     assert [lease.work for lease in leases] == [candidate]
 
 
+def test_stat_keeps_the_right_of_way_while_it_is_read_and_until_its_answer_has_gone(stand):
+    worklist, works = stand
+    sign = works.context.spool.root / "stat"
+    for priority in (Priority.ROUTINE, Priority.STAT):
+        works.add(priority=priority)
+        is_stat = priority is Priority.STAT
+        [lease] = worklist.lease(1, "a")
+        assert works.context.right_of_way().must_yield() == is_stat
+        sign.unlink(missing_ok=True)
+        worklist.complete(lease, READING)
+        assert works.context.right_of_way().must_yield() == is_stat
+
+
 def test_a_reading_is_kept_whole_and_tells_the_next_stage(stand):
     worklist, works = stand
     work = works.add()

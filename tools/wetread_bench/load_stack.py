@@ -64,7 +64,7 @@ class LoadStack:
                 folder = Path(tempfile.mkdtemp(prefix="wetread-load-"))
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
             self.folder = folder
-            sink = Sink(stack.enter_context(storescp(folder / "sink", arguments=("--ignore",))))
+            sink = Sink(stack.enter_context(storescp(folder / "sink", arguments=("--ignore", "--fork"))))
             with pinned(self._core):
                 if self._triton is None:
                     config = ServerConfig.on_free_ports(root=self._checkout, store=folder / "served")

@@ -139,7 +139,8 @@ class Intake:
     watermark_free_bytes: int = 2 << 30
     """Free bytes on the spool's disk below which nothing more is taken (0xA700, 507)."""
     overload_age_s: float = 30.0
-    """Age of the oldest waiting routine work, or wait of a film that came now, above which only STAT is taken (429)."""
+    """Age of the oldest unread routine work, or time to the report of a film that came now, above which only STAT is
+    taken (429)."""
     overload_series_age_s: float = 600.0
     """The same of a series of several images, which takes longer to read than a film."""
 

@@ -16,6 +16,7 @@ from wetread_gateway.audit import AuditEvent
 from wetread_gateway.drift.references import keep_reference
 from wetread_gateway.errors import LeaseLost, SiblingAway, SourceMissing
 from wetread_gateway.instance import study_key
+from wetread_gateway.priority import Priority
 from wetread_gateway.reading.leasing import COLUMNS, choose, due, lease_of, sources_of
 from wetread_gateway.reading.routes import Routes
 from wetread_gateway.reading.segmentation_table import keep_segmentation
@@ -66,7 +67,10 @@ class StoreWorklist:
                 if not any(connection.execute(select(WORKS.c.id).where(which).limit(1)).first() for which in may):
                     return []
             with self._context.store.write() as connection:
-                return self._lease(connection, n, owner, may, routes)
+                leases = self._lease(connection, n, owner, may, routes)
+        if any(lease.priority is Priority.STAT for lease in leases):
+            self._context.right_of_way().claim()
+        return leases
 
     def extend(self, lease: Lease) -> Lease:
         """Keep a work for another `lease_s`."""
@@ -130,8 +134,10 @@ class StoreWorklist:
             came_at = last_received(connection, lease.work)
             note(connection, lease.study_uid, "read", _plain(message), detail)
         metrics.observe_since(metrics.STUDY_SECONDS, lease.priority, came_at)
-        self._context.ring("report")
+        if lease.priority is Priority.STAT:
+            self._context.right_of_way().claim()  # until whoever waits for the reading has it
         self._context.ring("door")
+        self._context.ring("report")
 
     def shadow(self, lease: Lease, reading: StoredReading) -> None:
         """Keep what a candidate says beside what was reported, with how the two differ."""
