@@ -42,6 +42,7 @@ def main(parts: Sequence[str]) -> int:
     measured: dict[str, Callable[[Path], object]] = {
         "images": lambda work: {name: sizes(buildah, name, work) for name in NAMES},
         "cold_start_s": lambda work: steps(buildah, work),
+        "gateway": lambda work: gateway(buildah, work),
         "demo": lambda work: demo(buildah, work),
     }
     for part in parts or measured:
@@ -96,23 +97,43 @@ def demo(buildah: Buildah, work: Path) -> dict[str, Any]:
     """Start the demo image and read films: when what was ready, the first reading and later ones, memory, the end."""
     films = write_films(ROOT, work / "films", (1, 6, 15))
     dicom, http, triton = free_port(), free_port(), free_port()
-    config = work / "config"
-    config.mkdir(mode=0o755)
-    toml = (ROOT / "images" / "all-in-one" / "gateway.toml").read_text()
-    for old, new in (("11112", dicom), ("8080", http), ("8000", triton), ("4242", free_port())):
-        toml = toml.replace(old, str(new))
-    (config / "gateway.toml").write_text(toml)
-    mounts = [Mount(_folder(work / "state"), "/var/lib/wetread", writable=True), Mount(config, "/etc/wetread")]
+    mounts = _mounts(work, {"11112": dicom, "8080": http, "8000": triton, "4242": free_port()})
     with Container(buildah, tag("all-in-one"), mounts, work / "demo.log") as container:
         found: dict[str, Any] = {}
         for start in ("first_start_s", "second_start_s"):
             found[start] = _ready(container, dicom, http, triton)
             found[start]["readings"] = [_read(f"http://127.0.0.1:{http}", film) for film in films]
-            found["memory_mb"] = {name: round(size / 1e6) for name, size in container.memory().items()}
-            found["processes"] = len(container.processes())
+            found |= _told(container)
             found["stop_s"] = _timed(container.stop)
             films = films[::-1]
     return found
+
+
+def gateway(buildah: Buildah, work: Path) -> dict[str, Any]:
+    """Start the gateway image, without a server to read: when both doors were open, and memory before any film."""
+    dicom, http = free_port(), free_port()
+    mounts = _mounts(work, {"11112": dicom, "8080": http, "8000": free_port(), "4242": free_port()})
+    with Container(buildah, tag("gateway"), mounts, work / "gateway.log") as container:
+        container.start()
+        opened_s = container.wait_until(lambda: listens(dicom) and listens(http))
+        told = _told(container)
+        return {"doors_open_s": round(opened_s, 3), **told, "stop_s": _timed(container.stop)}
+
+
+def _mounts(work: Path, ports: dict[str, int]) -> list[Mount]:
+    """Give the state and the demo's configuration with other ports."""
+    config = work / "config"
+    config.mkdir(mode=0o755)
+    toml = (ROOT / "images" / "all-in-one" / "gateway.toml").read_text()
+    for old, new in ports.items():
+        toml = toml.replace(old, str(new))
+    (config / "gateway.toml").write_text(toml)
+    return [Mount(_folder(work / "state"), "/var/lib/wetread", writable=True), Mount(config, "/etc/wetread")]
+
+
+def _told(container: Container) -> dict[str, Any]:
+    memory = {name: round(size / 1e6) for name, size in container.memory().items()}
+    return {"memory_mb": memory, "processes": len(container.processes())}
 
 
 def _ready(container: Container, dicom: int, http: int, triton: int) -> dict[str, Any]:

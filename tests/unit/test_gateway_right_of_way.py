@@ -10,7 +10,7 @@ import pytest
 from wetread_gateway import right_of_way
 from wetread_gateway.instance import Arrival
 from wetread_gateway.priority import Priority
-from wetread_gateway.right_of_way import LONGEST_S, WINDOW_S, RightOfWay
+from wetread_gateway.right_of_way import ANSWER_S, LONGEST_S, WINDOW_S, RightOfWay
 from wetread_gateway.spool.spool import Spool, is_stat
 
 
@@ -34,6 +34,17 @@ def test_routine_yields_in_every_process_until_the_window_is_over(tmp_path, cloc
     assert other.must_yield()
     clock["s"] += WINDOW_S
     assert not other.must_yield()
+
+
+def test_it_ends_soon_after_the_reading(tmp_path, clock):
+    way, other = RightOfWay(tmp_path), RightOfWay(tmp_path)
+    way.end()  # nothing to end
+    way.claim()
+    way.end()
+    clock["s"] += ANSWER_S
+    assert not other.must_yield()
+    way.claim()
+    assert other.must_yield()
 
 
 def test_an_unbroken_row_of_stat_lets_a_routine_step_pass_now_and_then(tmp_path, clock):

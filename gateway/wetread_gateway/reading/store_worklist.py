@@ -135,7 +135,7 @@ class StoreWorklist:
             note(connection, lease.study_uid, "read", _plain(message), detail)
         metrics.observe_since(metrics.STUDY_SECONDS, lease.priority, came_at)
         if lease.priority is Priority.STAT:
-            self._context.right_of_way().claim()  # until whoever waits for the reading has it
+            self._context.right_of_way().end()
         self._context.ring("door")
         self._context.ring("report")
 
