@@ -1,4 +1,4 @@
-"""STAT has the right of way: for a moment after it came, no stage of any process begins anything routine."""
+"""STAT has the right of way: from when it comes until it is read, no stage of any process begins anything routine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WINDOW_S = 0.15
-"""How long a STAT instance has the right of way: its whole trip takes a third of that on an idle machine."""
+"""How long a claim lasts, and each step claims anew: a STAT instance's whole trip takes a third on an idle machine."""
 ANSWER_S = 0.03
 """How much of the right is left when it has been read: what the answer at a door takes on an idle machine, thrice."""
 LONGEST_S = 0.3
@@ -35,7 +35,7 @@ class RightOfWay:
             self._sign.touch()
 
     def end(self) -> None:
-        """STAT has been read: routine work waits only until the answer has gone. Another STAT claims at its next step."""
+        """STAT has been read: what is routine waits until the answer has gone. Another STAT claims at its next step."""
         moment = time.time() - WINDOW_S + ANSWER_S
         with contextlib.suppress(FileNotFoundError):
             os.utime(self._sign, (moment, moment))
