@@ -107,7 +107,7 @@ def test_the_doors_are_the_last_to_open(config):
 
 @pytest.mark.slow
 def test_the_stages_that_nobody_waits_for_give_way(gateway):
-    groups = Path("/proc/self/autogroup").exists()
+    groups = os.access("/proc/self/autogroup", os.W_OK)
     for slot, pid in gateway.children().items():
         nice = 10 if slot.startswith(("reporter", "delivery")) else 0
         until(lambda pid=pid, nice=nice: os.getpriority(os.PRIO_PROCESS, pid) == nice, f"{slot} with {nice}")
