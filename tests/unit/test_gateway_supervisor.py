@@ -108,11 +108,13 @@ def test_the_doors_are_the_last_to_open(config):
 @pytest.mark.slow
 def test_the_stages_that_nobody_waits_for_give_way(gateway):
     groups = os.access("/proc/self/autogroup", os.W_OK)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
     for slot, pid in gateway.children().items():
-        nice = 10 if slot.startswith(("reporter", "delivery")) else 0
+        less = 10 if slot.startswith(("reporter", "delivery")) else 0
+        nice = min(ours + less, 19)
         until(lambda pid=pid, nice=nice: os.getpriority(os.PRIO_PROCESS, pid) == nice, f"{slot} with {nice}")
         if groups:
-            words = f"nice {nice}"
+            words = f"nice {less}"
             until(lambda pid=pid, words=words: Path(f"/proc/{pid}/autogroup").read_text().strip().endswith(words), slot)
 
 
