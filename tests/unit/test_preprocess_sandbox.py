@@ -227,10 +227,12 @@ def raw_rle(dataset) -> bytes:
 
 
 def test_the_child_leaves_no_file_descriptor_behind(recipe):
+    rounds = 5
     with limited(recipe) as made:
         assert_reads(made)
         open_before = len(list(Path("/proc/self/fd").iterdir()))
-        for _ in range(3):
+        for _ in range(rounds):
             made.close()
             assert_reads(made)
-        assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+        # What other tests left running in this process may open one meanwhile; a leak is one a round.
+        assert len(list(Path("/proc/self/fd").iterdir())) < open_before + rounds
