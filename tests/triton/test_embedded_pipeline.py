@@ -39,7 +39,7 @@ def test_every_process_of_the_pipeline_comes_back_under_load(tmp_path):
             sent = time.monotonic()
             try:
                 answered.append((sent, read(client, dicom)))
-            # Seen once in some hundred kills: the server never answers the batch that the process died with.
+            # Seen once: the server never answered the batch that the process died with.
             except (tritonclient.utils.InferenceServerException, TimeoutError) as error:
                 failed.append((sent, str(error)))
         client.close()
