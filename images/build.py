@@ -9,9 +9,13 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from base import provide_base
 from buildah import FOLDER, ROOT, Buildah, absent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NAMES = ("gateway", "release", "all-in-one")
 """Those that can be built from Debian's packages alone; `triton` needs NVIDIA's image, from its registry."""
@@ -64,11 +68,17 @@ def _say(*lines: str) -> None:
     sys.stdout.flush()
 
 
+def named(arguments: Sequence[str]) -> Sequence[str]:
+    """Give the images that the command line names, all when it names none."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    choices = (*NAMES, [])  # argparse checks the empty list, too
+    parser.add_argument("names", nargs="*", choices=choices, metavar="|".join(NAMES), help="all when none is named")
+    return parser.parse_args(arguments).names or NAMES
+
+
 def main() -> int:
     """Build what is named; 0 when all were built."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=(*NAMES, []), metavar="|".join(NAMES))  # none: argparse checks []
-    names = parser.parse_args().names or NAMES
+    names = named(sys.argv[1:])
     _say("With docker, from the project's folder:", *map(docker_command, ("triton", *names)))
     if lacks := absent():
         _say(f"Nothing is built here: {lacks}")

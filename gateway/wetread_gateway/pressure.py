@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import case, func, select
 
 from wetread_gateway.priority import Priority
 from wetread_gateway.state.homes import is_away
@@ -54,7 +54,7 @@ def look(context: Context) -> Backlog:
     since_when = WORKS.c.created_at + case((is_film, 0.0), else_=grace_s)
     waits = WORKS.c.state == WorkState.WAITING
     query = select(func.min(case((waits, since_when))), func.sum(case((is_film, 1), else_=0))).where(
-        or_(waits, WORKS.c.state == WorkState.READ),
+        WORKS.c.state.in_((WorkState.WAITING, WorkState.READ)),
         WORKS.c.kind == WorkKind.READ,
         WORKS.c.priority != Priority.STAT,
         WORKS.c.not_before == 0.0,

@@ -35,7 +35,7 @@ STAGES = {
     "reporter": "wetread_gateway.reporter",
     "delivery": "wetread_gateway.delivery.stage",
 }
-GIVES_WAY = {"reporter": 10, "delivery": 10}
+NICE = {"reporter": 10, "delivery": 10}
 """Nice values of the stages that nobody waits for at a door: where cores are short, a reading comes before an SR."""
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.5
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.supervisor is not None:
         die_with(chosen.supervisor)
     logs.set_up(chosen.slot)
-    give_way(GIVES_WAY.get(chosen.stage, 0))
+    if chosen.stage in NICE:
+        be_nice(NICE[chosen.stage])
     context = make_context(chosen.config, chosen.slot)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: context.stop.set())
@@ -90,14 +91,12 @@ def die_with(parent: int) -> None:
         sys.exit(1)
 
 
-def give_way(nice: int) -> None:
-    """Let others have the cores first.
+def be_nice(nice: int) -> None:
+    """Let the other stages have the cores first.
 
     A kernel that groups processes by session (sched_autogroup) weighs the groups, and a nice value within one says
     nothing to the others: every stage has a session of its own. In a container there are no such groups.
     """
-    if not nice:
-        return
     os.nice(nice)
     with contextlib.suppress(OSError):  # no such groups, or no right to
         Path("/proc/self/autogroup").write_text(str(nice))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from build import NAMES, named
+
 ROOT = Path(__file__).parents[2]
 IMAGES = sorted(path.parent.name for path in ROOT.glob("images/*/Dockerfile"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -117,3 +119,14 @@ def test_backends_lie_where_the_configurations_of_the_models_look_for_them(part)
     assert f"COPY {part} /opt/tritonserver/backends/wetread_{part.removesuffix('_backend')}" in text("triton")
     used = "".join(path.read_text() for path in ROOT.glob("model_repository/*/config.pbtxt"))
     assert f'backend: "wetread_{part.removesuffix("_backend")}"' in used
+
+
+@pytest.mark.parametrize(("words", "names"), [((), NAMES), (("release", "gateway"), ["release", "gateway"])])
+def test_the_build_takes_the_images_that_are_named_or_all(words, names):
+    assert named(words) == names
+
+
+def test_the_build_refuses_a_name_that_is_none_of_them(capsys):
+    with pytest.raises(SystemExit):
+        named(("gatway",))
+    assert "'gatway' (choose from 'gateway', 'release', 'all-in-one'" in capsys.readouterr().err

@@ -54,11 +54,11 @@ class LoadPlan:
     quick: bool = False
 
 
+QUICK = LoadPlan(unloaded=60, estimate_s=3.0, trial_s=8.0, trials=2, sustained_s=10.0, overload_s=12.0, quick=True)
+
+
 class _Refused(RuntimeError):
     """There is too much routine work."""
-
-
-QUICK = LoadPlan(unloaded=60, estimate_s=3.0, trial_s=8.0, trials=2, sustained_s=10.0, overload_s=12.0, quick=True)
 
 
 class Load:
