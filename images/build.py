@@ -71,7 +71,7 @@ def _say(*lines: str) -> None:
 def named(arguments: Sequence[str]) -> Sequence[str]:
     """Give the images that the command line names, all when it names none."""
     parser = argparse.ArgumentParser(description=__doc__)
-    choices = (*NAMES, [])  # argparse checks the empty list, too
+    choices: tuple[object, ...] = (*NAMES, [])  # argparse checks the empty list, too
     parser.add_argument("names", nargs="*", choices=choices, metavar="|".join(NAMES), help="all when none is named")
     return parser.parse_args(arguments).names or NAMES
 
