@@ -19,6 +19,12 @@ SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools postgresql strace 
 IMAGE_PACKAGES := buildah crun debootstrap
 PIXELMED_PACKAGES := libpixelmed-java default-jre-headless
 export WETREAD_DATA ?= $(wildcard $(abspath ../shared/data))
+# Errors alone: what pip says of a user's own package index is no matter of this project.
+PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check
+installed = printf 'set-up: %s holds %s packages, %s\n' $(VENV) \
+  "$$(ls -d $(VENV)/lib/python3*/site-packages/*.dist-info | wc -l)" "$$(du -sh $(VENV) | cut -f1)"
+debian = echo "set-up: Debian's $(1)"; mkdir -p build; { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+  apt-get install -y -qq --no-install-recommends $(1); } > build/apt.log 2>&1 || { cat build/apt.log; exit 1; }
 
 .PHONY: help
 help: ## This list
@@ -27,44 +33,49 @@ help: ## This list
 .PHONY: setup
 setup: $(VENV)/.ready ## Virtual environment, locked packages, and a check that this machine can serve
 
+# Locks are complete: pip need not resolve them. `pip check` says whether they fit together.
 $(VENV)/.ready: pyproject.toml requirements/py311.txt requirements/py312.txt
 	@test -n "$(PYTHON)" || { echo "Wetread needs Python 3.11 or 3.12 on PATH (Debian: apt-get install python3.11-venv), or make PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv is missing (Debian: apt-get install python3-venv)"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m wetread_embedded.preflight
+	@echo "set-up: $$(wc -l < $(LOCK)) Python packages of $(LOCK) into $(VENV) (about 2 GB, some minutes)"
+	@$(PIP) --no-deps -r $(LOCK)
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@mkdir -p build; $(BIN)/python -m pip check > build/pip-check.log || { cat build/pip-check.log; exit 1; }
+	@$(BIN)/python -m wetread_embedded.preflight
+	@$(call installed)
 	@touch $@
 
 .PHONY: setup-models
 setup-models: $(VENV)/.models ## The models extra: torch (CPU build) and what training needs
 
 $(VENV)/.models: $(VENV)/.ready requirements/models.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/models.txt -c $(LOCK)
+	@echo "set-up: the models extra, with PyTorch for the CPU (about 1 GB)"
+	@$(PIP) -r requirements/models.txt -c $(LOCK)
+	@$(call installed)
 	@touch $@
 
 .PHONY: setup-tensorrt
 setup-tensorrt: $(VENV)/.tensorrt ## NVIDIA's ONNX parser and engine compiler for any CPU (150 MB; x86_64)
 
 $(VENV)/.tensorrt: $(VENV)/.ready requirements/tensorrt.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/tensorrt.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+	@echo "set-up: NVIDIA's ONNX parser and engine compiler (150 MB)"
+	@$(PIP) --no-deps -r requirements/tensorrt.txt
+	@$(PIP) --no-deps --upgrade \
 	  --target build/tensorrt-stubs tensorrt-stubs==10.13.0.35.1 # beside the environment: a folder tensorrt would shadow
+	@$(call installed)
 	@touch $@
 
 .PHONY: setup-system
 setup-system: ## Debian packages of the system tests (root); what lacks them is skipped, saying so
-	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES)
+	@$(call debian,$(SYSTEM_PACKAGES))
 
 .PHONY: setup-pixelmed
 setup-pixelmed: ## Debian packages of PixelMed's validator (root)
-	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PIXELMED_PACKAGES)
+	@$(call debian,$(PIXELMED_PACKAGES))
 
 .PHONY: setup-images
 setup-images: ## Debian's buildah and debootstrap, for container images without an engine (root)
-	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(IMAGE_PACKAGES)
+	@$(call debian,$(IMAGE_PACKAGES))
 
 .PHONY: images
 images: setup ## Build the images gateway, release and all-in-one to build/images (root, needs setup-images; 10 minutes)
@@ -104,13 +115,44 @@ demo-pacs: setup ## The whole trip: storescu sends films, report and capture app
 serve: setup ## Serve the pipelines on 127.0.0.1: HTTP 8000, gRPC 8001, metrics 8002
 	$(BIN)/wetread serve
 
+# Each tier of tests takes pytest's words in ARGS: make check ARGS="-x tests/unit/test_gateway_rules.py".
+# Files are dealt out whole, long ones first; servers are waited for, so there are more workers than cores.
+WORKERS ?= $(shell nproc)
+PYTEST = $(BIN)/python -m pytest -q --dist loadgroup --no-loadscope-reorder
+
 .PHONY: check
-check: setup lint types ## Lint, types and the fast tests, in under a minute
-	$(BIN)/python -m pytest -q -m "not triton and not slow and not pacs" tests
+check: setup ## Lint, types and unit tests, in 90 seconds: before every commit
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types unit
+
+.PHONY: unit
+unit: setup ## The unit tests alone
+	$(PYTEST) -n $(WORKERS) -m "not triton and not pacs and not slow and not full" $(ARGS)
 
 .PHONY: test
-test: setup ## All tests, with the real server
-	$(BIN)/python -m pytest tests
+test: setup-models setup-tensorrt ## Every promise at its smallest size, with the real servers, in 8 minutes
+	$(PYTEST) -n $(shell echo $$(( $(WORKERS) * 2 ))) -m "not full" $(ARGS)
+
+# A shard that has passed on this state of the files is not run again, so that a run that was stopped goes on.
+STATE = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD || echo -$$(git diff HEAD | sha1sum | cut -c1-8))
+FULL = build/test-full/$(STATE)
+SHARDS := unit triton pacs kills images pixelmed
+unit_TESTS := tests/unit tests/contract tests/test_architecture.py
+triton_TESTS := tests/triton tests/k8s -m "not kills"
+pacs_TESTS := tests/pacs -m "not kills and not pixelmed"
+kills_TESTS := tests/triton tests/pacs -m kills
+images_TESTS := tests/images
+pixelmed_TESTS := tests/pacs -m pixelmed
+
+.PHONY: test-full
+test-full: setup-models setup-tensorrt ## Full counts of everything, hours: a night, a release; goes on where it was stopped
+	@$(MAKE) --no-print-directory $(SHARDS:%=$(FULL)/%.passed)
+
+$(FULL)/images.passed: images
+
+$(FULL)/%.passed:
+	@mkdir -p $(@D)
+	WETREAD_TIER=full $(PYTEST) -n $(WORKERS) $($*_TESTS) -o timeout=3000 --junitxml=$(@D)/$*.xml $(ARGS)
+	@touch $@
 
 .PHONY: test-pixelmed
 test-pixelmed: setup ## A handful of reports through PixelMed's validator (needs setup-pixelmed)

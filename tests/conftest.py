@@ -1,15 +1,82 @@
-"""What all tests share: this folder on the path (for `films`), and the real images where they are."""
+"""What all tests share: the real images, the servers that one worker starts once, and how work is dealt to workers.
+
+`make test` runs several workers. Each starts a server at most once; tests that share one run on the same worker.
+"""
+
+from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
+from postgres_server import fresh_database, postgres_server
+from tiers import IS_FULL
+from wetread_embedded import EmbeddedTriton, ServerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKOUT = Path(__file__).parents[1]
+SHARED = ("live_stack", "hospital", "server", "orthanc", "_postgres")
+"""Fixtures that start a server once in a session, dearest first."""
+
+# The same examples in every run of `make test`; the full tier looks for new ones.
+settings.register_profile("wetread", deadline=None, derandomize=not IS_FULL, database=None)
+settings.load_profile("wetread")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal a file out whole, with the files that share its servers; long work first, so that workers end together."""
+    groups = {item: _group(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: _is_quick(item, groups[item]))  # stable: a file's order is kept
+
+
+def _group(item: pytest.Item) -> str:
+    assert isinstance(item, pytest.Function)
+    session = _session_fixtures(item)
+    shared = next((name for name in SHARED if name in session), None)
+    return f"{item.path.parent.name} with {shared}" if shared else item.nodeid.split("::", maxsplit=1)[0]
+
+
+def _session_fixtures(item: pytest.Function) -> set[str]:
+    """Names of an item's fixtures that live as long as the session."""
+    found = item._fixtureinfo.name2fixturedefs
+    return {name for name, definitions in found.items() if definitions[-1].scope == "session"}
+
+
+def _is_quick(item: pytest.Item, group: str) -> bool:
+    return " with " not in group and not any(item.iter_markers("triton")) and not any(item.iter_markers("pacs"))
 
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real images; tests that need it are skipped without."""
-    folder = Path(os.environ.get("WETREAD_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    folder = Path(os.environ.get("WETREAD_DATA") or CHECKOUT.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip("no real images: set WETREAD_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
+    """A running Triton with the pipelines of this checkout."""
+    store = tmp_path_factory.mktemp("store")
+    with EmbeddedTriton(ServerConfig.on_free_ports(root=CHECKOUT, store=store)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[str]:
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def postgres(_postgres: str) -> str:
+    """Address of an empty database of a running PostgreSQL."""
+    return fresh_database(_postgres)

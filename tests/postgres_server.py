@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import create_engine, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,16 @@ def postgres_server() -> Iterator[str]:
         if not os.geteuid():
             shutil.chown(name, "postgres")
         yield from _running(Path(name))
+
+
+def fresh_database(server: str) -> str:
+    """Make an empty database in a server that runs; its address."""
+    name = f"wetread_{secrets.token_hex(4)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"{server.rpartition('/')[0]}/{name}"
 
 
 def _running(folder: Path) -> Iterator[str]:

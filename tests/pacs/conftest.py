@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from wetread_bench.orthanc import Orthanc, missing
-from wetread_embedded import EmbeddedTriton, ServerConfig
-from wetread_embedded.config import find_checkout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from wetread_embedded import EmbeddedTriton
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +23,6 @@ def orthanc() -> Iterator[Orthanc]:
 
 
 @pytest.fixture(scope="session")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
-    """A running Triton with the pipelines of this checkout, for every hospital."""
-    store = tmp_path_factory.mktemp("served")
-    with EmbeddedTriton(ServerConfig.on_free_ports(root=find_checkout(), store=store)) as running:
-        yield running
+def triton(server: EmbeddedTriton) -> EmbeddedTriton:
+    """The running Triton that every hospital reads with."""
+    return server

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tiers import tried
 from wetread_bench.chaos import ChaosPlan, bench_chaos
 from wetread_bench.orthanc import missing
 
@@ -11,23 +12,25 @@ pytestmark = [
     pytest.mark.pacs,
     pytest.mark.triton,
     pytest.mark.slow,
-    pytest.mark.timeout(600),  # some machines are slow, and everything is started anew a dozen times
+    pytest.mark.kills,
+    pytest.mark.timeout(tried(300, 3000)),  # everything is started anew at every kill
     pytest.mark.skipif(bool(missing("Orthanc", "storescu")), reason=missing("Orthanc", "storescu")),
 ]
 
 CHECKOUT = Path(__file__).parents[2]
+INSTANCES, KILLS = tried(60, 1000), tried(3, 24)
 
 
 def test_nothing_is_lost_or_made_twice_whatever_is_killed(tmp_path: Path) -> None:
     lines: list[str] = []
-    result = bench_chaos(CHECKOUT, ChaosPlan(instances=300, kills=12), "test", lines.append, tmp_path)
+    result = bench_chaos(CHECKOUT, ChaosPlan(instances=INSTANCES, kills=KILLS), "test", lines.append, tmp_path)
     figures = result.document.figures
     shown = "\n".join([*lines, str(result.document.measurements)])
-    assert figures["acknowledged"] == 300, shown
+    assert figures["acknowledged"] == INSTANCES, shown
     assert (figures["lost"], figures["duplicate_srs"], figures["readable_not_delivered"]) == (0, 0, 0), shown
     assert figures["dead_letter"] == figures["planted_bad"] > 0, shown
     assert result.is_right, shown
-    assert figures["kills"] == 12, shown
+    assert figures["kills"] == KILLS, shown
     faults = result.document.measurements["faults"]
     assert isinstance(faults, dict)
     assert faults["PACS down"] == 2, shown

@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING
 import pytest
 from outbox import Outbox, configure
 from test_delivery_orthanc import ALL, dimse
+from tiers import tried
 from wetread_bench.orthanc import missing
 from wetread_gateway.state.tables import DeliveryState, WorkState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.pacs, pytest.mark.skipif(bool(missing()), reason=missing())]
+pytestmark = [pytest.mark.pacs, pytest.mark.kills, pytest.mark.skipif(bool(missing()), reason=missing())]
 
-KILLS = 5
+KILLS, RESULTS = tried(2, 20), tried(20, 200)
 
 
 def test_a_process_killed_again_and_again_delivers_everything_once(orthanc, tmp_path: Path) -> None:
     config = configure(tmp_path, dimse(orthanc, verify="find"))
     outbox = Outbox.open(config)
-    works = [outbox.add_result("pacs", classes=ALL) for _ in range(60)]
+    works = [outbox.add_result("pacs", classes=ALL) for _ in range(RESULTS)]
     command = [sys.executable, "-m", "wetread_gateway.process", "delivery", "delivery-0", "--config", str(config)]
     chance = random.Random(9)
     for _ in range(KILLS):

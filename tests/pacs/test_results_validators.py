@@ -52,13 +52,14 @@ def reporter():
     return Reporter()
 
 
-@pytest.fixture(params=CASES)
-def written(request, reporter, tmp_path):
-    """All objects of one case as files, by kind, and the source film."""
-    made, film = CASES[request.param].make(tmp_path)
+@pytest.fixture(scope="module", params=CASES)
+def written(request, reporter, tmp_path_factory):
+    """All objects of one case as files, by kind, and the source film; built once for all validators."""
+    folder = tmp_path_factory.mktemp("written")
+    made, film = CASES[request.param].make(folder)
     files = {}
     for thing in reporter.build(made, film):
-        files[thing.kind] = tmp_path / f"{thing.kind}.dcm"
+        files[thing.kind] = folder / f"{thing.kind}.dcm"
         files[thing.kind].write_bytes(thing.data)
     return request.param, film, files
 
@@ -169,6 +170,7 @@ PIXELMED_CASES = ("positive", "an adult", "refused", "withdrawn", "missing slice
 
 
 @pytest.mark.pixelmed
+@pytest.mark.full
 @pytest.mark.parametrize("name", PIXELMED_CASES)
 def test_pixelmed_knows_the_template(name, reporter, tmp_path):
     if not PIXELMED.is_file():

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pydicom
 import pytest
-from postgres_server import postgres_server
 from sent_films import Film, await_objects, await_true, of_kind, sources, uid
 from sqlalchemy import select
 from test_series_trip import RULE, ball
@@ -82,15 +81,14 @@ sibling_token_file = "{folder / "token"}"
 
 
 @pytest.fixture(scope="module")
-def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
+def clinic(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     folder = tmp_path_factory.mktemp("clinic")
     site = VolumeSite(folder / "site", [Filling("brain_mr", "brain_mr", SEGMENTER, level_segmenter())])
     for shipped in ("ensembles/chest_xray", *(f"model_repository/{part.name}" for part in chest_parts())):
         (site.root / shipped).symlink_to(CHECKOUT / shipped)
     doors = [(free_port(), free_port()) for _ in range(2)]
     with ExitStack() as stack:
-        url = stack.enter_context(postgres_server())
-        (folder / "store").write_text(f"{url}\n")
+        (folder / "store").write_text(f"{postgres}\n")
         triton = stack.enter_context(site.served())
         # Reports on commitment come to one door, whoever asked.
         reports_to = {"wetread": Modality(AE_TITLE, doors[1][0])}
@@ -101,7 +99,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
             one.start(wait=False)
         for one in both:
             one.wait_open()
-        store = StateStore(folder / "looking", url)
+        store = StateStore(folder / "looking", postgres)
         stack.callback(store.close)
         yield Clinic(pacs, *both, store)
 

@@ -1,21 +1,9 @@
-"""Real servers for the tests: one with the pipelines of this checkout, and tiny ones whose models misbehave."""
+"""A repository of tiny models, and the server that each test starts over it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tiny_repository import TinyRepository
-from wetread_embedded import EmbeddedTriton, ServerConfig
-
-CHECKOUT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
-    """A running server with the pipelines of this checkout."""
-    store = tmp_path_factory.mktemp("store")
-    with EmbeddedTriton(ServerConfig.on_free_ports(root=CHECKOUT, store=store)) as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,16 +4,18 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import tritonclient.utils
-from tiny_repository import ECHO, infer, seconds, wait_for
-from wetread_embedded import EmbeddedTriton
+from tiny_repository import ECHO, TinyRepository, infer, seconds, wait_for
+from wetread_embedded import EmbeddedTriton, Heal
 
 pytestmark = pytest.mark.triton
 
 CLIENTS = 4
+KILLS = (signal.SIGKILL, signal.SIGSEGV)
 
 
 class Load:
@@ -45,49 +47,69 @@ class Load:
             thread.join()
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_killed_process_comes_back_under_load_and_only_requests_in_flight_fail(tiny, signal_number):
-    tiny.add_scale("scale", instances=2)
-    with EmbeddedTriton(tiny.config()) as server, Load(server, "scale", np.ones((1, 5), np.float32)) as load:
+CANARY_S = 0.1
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
+    """One server with a model for each test."""
+    tiny = TinyRepository(tmp_path_factory.mktemp("healing") / "root")
+    for signal_number in KILLS:
+        tiny.add_scale(signal_number.name.lower(), instances=2)
+    tiny.add_python("pair", instances=2)
+    tiny.add_python("slow")
+    tiny.add_python("raises", ECHO.replace("answers = []", "raise RuntimeError('Stub process of my own')"))
+    tiny.add_python("renewed")
+    tiny.add_python("unwatched")
+    with EmbeddedTriton(tiny.config(canary_interval_s=CANARY_S)) as running:
+        yield running
+
+
+def heals_of(server: EmbeddedTriton, pipeline: str) -> list[Heal]:
+    return [heal for heal in server.heals if heal.model == f"{pipeline}_model"]
+
+
+def stubs_of(server: EmbeddedTriton, pipeline: str) -> list[int]:
+    return server.stub_pids()[f"{pipeline}_model"]
+
+
+@pytest.mark.parametrize("signal_number", KILLS)
+def test_a_killed_process_comes_back_under_load_and_only_requests_in_flight_fail(server, signal_number):
+    name = signal_number.name.lower()
+    with Load(server, name, np.ones((1, 5), np.float32)) as load:
         assert wait_for(lambda: load.answered > 50)
-        os.kill(server.stub_pids()["scale_model"][0], signal_number)
-        assert wait_for(lambda: server.heals)
+        os.kill(stubs_of(server, name)[0], signal_number)
+        assert wait_for(lambda: heals_of(server, name))
         after_heal = load.answered
         assert wait_for(lambda: load.answered > after_heal + 200)
-        [heal] = server.heals
-        assert (heal.model, heal.error) == ("scale_model", "")
-        assert len(load.failed) <= 2 * CLIENTS  # what the dead one held, and what it took until it was replaced
-        assert all("is not healthy" in str(error) for error in load.failed)
+    [heal] = heals_of(server, name)
+    assert heal.error == ""
+    assert len(load.failed) <= 2 * CLIENTS  # what the dead one held, and what it took until it was replaced
+    assert all("is not healthy" in str(error) for error in load.failed)
 
 
-def test_all_processes_of_a_model_killed_at_once_are_one_heal(tiny):
-    tiny.add_python("echo", instances=2)
-    with EmbeddedTriton(tiny.config()) as server:
-        for pid in server.stub_pids()["echo_model"]:
-            os.kill(pid, signal.SIGKILL)
-        assert wait_for(lambda: server.heals)
-        assert infer(server, "echo", seconds(0)).tolist() == [[0.0]]
-        assert len(server.heals) == 1
+def test_all_processes_of_a_model_killed_at_once_are_one_heal(server):
+    for pid in stubs_of(server, "pair"):
+        os.kill(pid, signal.SIGKILL)
+    assert wait_for(lambda: heals_of(server, "pair"))
+    assert infer(server, "pair", seconds(0)).tolist() == [[0.0]]
+    assert len(heals_of(server, "pair")) == 1
 
 
-def test_a_model_that_is_slow_is_not_healed(tiny):
-    tiny.add_python("echo")
-    with EmbeddedTriton(tiny.config(canary_interval_s=0.1)) as server:
-        pids = server.stub_pids()
-        assert infer(server, "echo", seconds(4)).tolist() == [[4.0]]  # forty canaries' time
-        assert server.stub_pids() == pids
-        assert server.heals == []
+def test_a_model_that_is_slow_is_not_healed(server):
+    pids = stubs_of(server, "slow")
+    assert infer(server, "slow", seconds(10 * CANARY_S)).tolist() == [[np.float32(10 * CANARY_S)]]
+    assert stubs_of(server, "slow") == pids
+    assert heals_of(server, "slow") == []
 
 
-def test_a_model_that_raises_is_not_healed(tiny):
-    tiny.add_python("echo", ECHO.replace("answers = []", "raise RuntimeError('Stub process of my own')"))
+def test_a_model_that_raises_is_not_healed(server):
     seen = []
-    with EmbeddedTriton(tiny.config(canary_interval_s=0.05)) as server:
-        for _ in range(10):
-            with pytest.raises(tritonclient.utils.InferenceServerException) as error:
-                infer(server, "echo", seconds(0))
-            seen.append(str(error.value))
-        assert server.heals == []
+    for _ in range(10):
+        with pytest.raises(tritonclient.utils.InferenceServerException) as error:
+            infer(server, "raises", seconds(0))
+        seen.append(str(error.value))
+    assert heals_of(server, "raises") == []
     assert all("my own" in text for text in seen)
 
 
@@ -105,27 +127,23 @@ def test_a_model_that_dies_at_once_again_is_brought_back_at_a_bounded_rate(tiny)
         )  # the waits double, so this one is a lower bound and no measure of speed
 
 
-def test_a_model_that_was_loaded_anew_by_somebody_else_is_not_healed(tiny):
-    tiny.add_python("echo")
-    with EmbeddedTriton(tiny.config(canary_interval_s=0.1)) as server:
-        [old] = server.stub_pids()["echo_model"]
-        os.utime(server.config.store_dir / "model_repository" / "echo_model" / "1")
-        server.rest.load("echo_model", timeout_s=30)
-        assert wait_for(lambda: old not in server.stub_pids()["echo_model"])
-        [new] = server.stub_pids()["echo_model"]
-        infer(server, "echo", seconds(0.5))
-        assert server.heals == []
-        assert wait_for(lambda: new in server.watched_pids)
-        os.kill(new, signal.SIGKILL)
-        assert wait_for(lambda: server.heals)
+def test_a_model_that_was_loaded_anew_by_somebody_else_is_not_healed(server):
+    [old] = stubs_of(server, "renewed")
+    os.utime(server.config.store_dir / "model_repository" / "renewed_model" / "1")
+    server.rest.load("renewed_model", timeout_s=30)
+    assert wait_for(lambda: old not in stubs_of(server, "renewed"))
+    [new] = stubs_of(server, "renewed")
+    infer(server, "renewed", seconds(0.5))
+    assert heals_of(server, "renewed") == []
+    assert wait_for(lambda: new in server.watched_pids)
+    os.kill(new, signal.SIGKILL)
+    assert wait_for(lambda: heals_of(server, "renewed"))
 
 
-def test_the_canary_finds_a_dead_process_that_nobody_watches(tiny):
-    tiny.add_python("echo")
-    with EmbeddedTriton(tiny.config(canary_interval_s=0.1)) as server:
-        [pid] = server.stub_pids()["echo_model"]
-        server._attendant._healer._unwatch(pid)
-        os.kill(pid, signal.SIGKILL)
-        assert wait_for(lambda: server.heals)
-        assert "canary" in server.heals[0].cause
-        assert infer(server, "echo", seconds(0)).tolist() == [[0.0]]
+def test_the_canary_finds_a_dead_process_that_nobody_watches(server):
+    [pid] = stubs_of(server, "unwatched")
+    server._attendant._healer._unwatch(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert wait_for(lambda: heals_of(server, "unwatched"))
+    assert "canary" in heals_of(server, "unwatched")[0].cause
+    assert infer(server, "unwatched", seconds(0)).tolist() == [[0.0]]

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.utils
-from tiny_repository import ECHO, infer, seconds, wait_for
+from tiny_repository import ECHO, TinyRepository, infer, seconds, wait_for
 from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_embedded.errors import PortInUse, StartFailed, StoreInUse
 
@@ -36,38 +37,45 @@ def test_the_pipelines_of_this_checkout_are_served_by_two_models_of_ours_and_one
     assert {"chest_xray_preprocess", "chest_xray_classifier", "chest_xray_postprocess"} <= set(server.stub_pids())
 
 
-def test_requests_of_mixed_batch_sizes_get_their_own_rows_back(tiny):
-    tiny.add_scale("scale", dims="-1, 3", more="dynamic_batching { max_queue_delay_microseconds: 20000 }")
-    path = tiny.root / "model_repository" / "scale_model" / "config.pbtxt"
-    path.write_text(path.read_text().replace("dynamic_batching { }", "", 1))
+WARM_UP = (
+    "model_warmup [ { name: 'eight' batch_size: 8 inputs { key: 'X' value "
+    "{ data_type: TYPE_FP32 dims: [ 5 ] zero_data: true } } } ]"
+)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
+    """One server over models that no test harms."""
+    tiny = TinyRepository(tmp_path_factory.mktemp("shared") / "root")
+    tiny.add_python("echo")
+    tiny.add_scale("mixed", dims="-1, 3", delay_us=20_000)
+    tiny.add_scale("flat", dims="-1", rank=3)
+    tiny.add_scale("warm", instances=2, more=WARM_UP)
+    with EmbeddedTriton(tiny.config()) as server:
+        yield server
+
+
+def beside(server: EmbeddedTriton, **settings: object) -> ServerConfig:
+    """The configuration of another server over the same models."""
+    return ServerConfig.on_free_ports(**{"root": server.config.root, "exit_timeout_s": 1.0, **settings})
+
+
+def test_requests_of_mixed_batch_sizes_get_their_own_rows_back(shared):
     inputs = [np.full((1 + n % 4, 2 + n % 2, 3), n, np.float32) for n in range(40)]
-    with EmbeddedTriton(tiny.config()) as server, ThreadPoolExecutor(8) as pool:
-        for x, y in zip(inputs, pool.map(lambda x: infer(server, "scale", x), inputs), strict=True):
+    with ThreadPoolExecutor(8) as pool:
+        for x, y in zip(inputs, pool.map(lambda x: infer(shared, "mixed", x), inputs), strict=True):
             np.testing.assert_array_equal(y, 2 * x)
 
 
-def test_a_shape_that_config_allows_and_the_model_does_not_is_the_senders_fault(tiny):
-    tiny.add_scale("scale", dims="-1, 3")
-    config = tiny.root / "model_repository" / "scale_model" / "config.pbtxt"
-    config.write_text(config.read_text().replace("-1, 3", "-1"))
-    (tiny.root / "ensembles" / "scale" / "config.pbtxt").write_text(
-        (tiny.root / "ensembles" / "scale" / "config.pbtxt").read_text().replace("-1, 3", "-1")
-    )
-    with EmbeddedTriton(tiny.config()) as server:
-        with pytest.raises(tritonclient.utils.InferenceServerException) as refused:
-            infer(server, "scale", np.zeros((1, 3), np.float32))
-        assert refused.value.status() == "400"
-        assert "X has shape [1, 3], the model wants [-1, -1, -1]" in refused.value.message()
+def test_a_shape_that_config_allows_and_the_model_does_not_is_the_senders_fault(shared):
+    with pytest.raises(tritonclient.utils.InferenceServerException) as refused:
+        infer(shared, "flat", np.zeros((1, 3), np.float32))
+    assert refused.value.status() == "400"
+    assert "X has shape [1, 3], the model wants [-1, -1, -1]" in refused.value.message()
 
 
-def test_a_warm_up_runs_before_the_pipeline_is_ready(tiny):
-    warm_up = (
-        "model_warmup [ { name: 'eight' batch_size: 8 inputs { key: 'X' value "
-        "{ data_type: TYPE_FP32 dims: [ 5 ] zero_data: true } } } ]"
-    )
-    tiny.add_scale("scale", instances=2, more=warm_up)
-    with EmbeddedTriton(tiny.config()) as server:
-        assert infer(server, "scale", np.ones((1, 5), np.float32)).tolist() == [[2.0] * 5]
+def test_a_warm_up_runs_before_the_pipeline_is_ready(shared):
+    assert infer(shared, "warm", np.ones((1, 5), np.float32)).tolist() == [[2.0] * 5]
 
 
 @pytest.mark.parametrize(
@@ -122,32 +130,23 @@ def test_a_killed_server_leaves_nothing_after_the_stop(tiny):
     assert not [pid for pid in pids if is_alive(pid)]
 
 
-def test_two_servers_do_not_disturb_each_other(tiny, tmp_path):
-    tiny.add_python("echo")
-    with EmbeddedTriton(tiny.config()) as one:
-        with EmbeddedTriton(tiny.config(store=tmp_path / "other")) as other:
-            assert set(one.ports).isdisjoint(other.ports)
-            assert set(processes_of(one)).isdisjoint(processes_of(other))
-        assert infer(one, "echo", seconds(0)).tolist() == [[0.0]]
-        assert one.heals == []
+def test_two_servers_do_not_disturb_each_other(shared, tmp_path):
+    with EmbeddedTriton(beside(shared, store=tmp_path / "other")) as other:
+        assert set(shared.ports).isdisjoint(other.ports)
+        assert set(processes_of(shared)).isdisjoint(processes_of(other))
+    assert infer(shared, "echo", seconds(0)).tolist() == [[0.0]]
+    assert shared.heals == []
 
 
-def test_a_store_in_use_is_refused_naming_the_process(tiny):
-    tiny.add_python("echo")
-    with (
-        EmbeddedTriton(tiny.config()),
-        pytest.raises(StoreInUse, match=f"process {os.getpid()} uses"),
-        EmbeddedTriton(tiny.config()),
-    ):
+def test_a_store_in_use_is_refused_naming_the_process(shared):
+    with pytest.raises(StoreInUse, match=f"process {os.getpid()} uses"), EmbeddedTriton(beside(shared)):
         pass
 
 
-def test_a_port_in_use_is_named(tiny, tmp_path):
-    tiny.add_python("echo")
-    with EmbeddedTriton(tiny.config()) as server:
-        taken = ServerConfig(server.ports[0], 0, 0, root=tiny.root, store=tmp_path / "other")
-        with pytest.raises(PortInUse, match=str(server.ports[0])), EmbeddedTriton(taken):
-            pass
+def test_a_port_in_use_is_named(shared, tmp_path):
+    taken = beside(shared, http_port=shared.ports[0], store=tmp_path / "other")
+    with pytest.raises(PortInUse, match=str(shared.ports[0])), EmbeddedTriton(taken):
+        pass
 
 
 def test_the_server_ends_with_a_starter_that_was_killed_and_the_store_is_free_again(tiny):

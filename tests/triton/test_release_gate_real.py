@@ -15,7 +15,7 @@ from wetread_release.evidence import gate_records
 from wetread_release.gate_command import gate
 from wetread_release.manifest import GateSummary
 
-pytestmark = [pytest.mark.triton, pytest.mark.data, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.triton, pytest.mark.data, pytest.mark.full]
 
 ROOT = Path(__file__).parents[2]
 SPLIT = 0  # of the shipped training

@@ -1,6 +1,6 @@
 """Commands and servers are killed at random moments: something whole answers always, and the next command goes on.
 
-WETREAD_KILLS says how often, WETREAD_SEED at which moments; every kill takes some seconds. --log-cli-level INFO tells.
+WETREAD_SEED says at which moments; every kill takes some seconds. --log-cli-level INFO tells of each.
 """
 
 import logging
@@ -10,14 +10,15 @@ from collections import Counter
 
 import pytest
 from release_site_under_load import Command, Load, Serving, Site
+from tiers import tried
 from tiny_release import PIPELINE
 from tiny_repository import wait_for
 from wetread_client.rollout import AgentState
 
-pytestmark = [pytest.mark.triton, pytest.mark.slow]
+pytestmark = [pytest.mark.triton, pytest.mark.slow, pytest.mark.kills]
 
 LOG = logging.getLogger(__name__)
-KILLS = int(os.environ.get("WETREAD_KILLS", "12"))
+KILLS = tried(4, 200)
 SEED = int(os.environ.get("WETREAD_SEED", "0"))
 TOLERANCE = 1e-5
 APPROVED = ("--approved-by", "grace", "--reason", "a test of kills")

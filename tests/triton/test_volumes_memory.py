@@ -9,7 +9,7 @@ from volume_release import SEGMENTER, Asker, Filling, VolumeSite, phantom
 from wetread_embedded import EmbeddedTriton
 from wetread_models.volume_networks import level_segmenter
 
-pytestmark = [pytest.mark.triton, pytest.mark.slow]
+pytestmark = [pytest.mark.triton, pytest.mark.full]
 
 IN_FLIGHT = 10
 ROUNDS = 5

@@ -53,13 +53,18 @@ class TinyRepository:
         (backend / "model.py").write_text(textwrap.dedent(code))
         self._add(name, f"wetread_{name}", dims="1", instances=instances)
 
-    def add_scale(self, name: str, dims: str = "-1", instances: int = 1, more: str = "") -> None:
-        """Add a pipeline whose model is an ONNX file: Y = 2 X, any shape behind the batch."""
-        rank = len(dims.split(",")) + 1
-        shape = ["batch", *(f"d{i}" for i in range(1, rank))]
-        onnx.save(scale_model(shape), self._add(name, "onnxruntime", dims, instances, more) / "model.onnx")
+    def add_scale(
+        self, name: str, dims: str = "-1", instances: int = 1, more: str = "", *, rank: int = 0, delay_us: int = 0
+    ) -> None:
+        """Add a pipeline whose model is an ONNX file: Y = 2 X, any shape behind the batch.
 
-    def _add(self, name: str, backend: str, dims: str, instances: int, more: str = "") -> Path:
+        `rank`: of the model, where it is not that of `dims`. `delay_us`: what the batcher waits for more requests.
+        """
+        shape = ["batch", *(f"d{i}" for i in range(1, rank or len(dims.split(",")) + 1))]
+        version = self._add(name, "onnxruntime", dims, instances, more, delay_us)
+        onnx.save(scale_model(shape), version / "model.onnx")
+
+    def _add(self, name: str, backend: str, dims: str, instances: int, more: str = "", delay_us: int = 0) -> Path:
         model = self.root / "model_repository" / f"{name}_model"
         version = model / "1"
         version.mkdir(parents=True)
@@ -68,7 +73,8 @@ class TinyRepository:
             f"output [ {{ name: 'Y' data_type: TYPE_FP32 dims: [ {dims} ] }} ]"
         )
         (model / "config.pbtxt").write_text(
-            f"name: '{name}_model' backend: '{backend}' {tensors} dynamic_batching {{ }} "
+            f"name: '{name}_model' backend: '{backend}' {tensors} "
+            f"dynamic_batching {{ max_queue_delay_microseconds: {delay_us} }} "
             f"instance_group [ {{ kind: KIND_CPU count: {instances} }} ] {more}"
         )
         ensemble = self.root / "ensembles" / name

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from films import film, to_bytes
-from postgres_server import postgres_server
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from scipy.stats import ks_2samp
@@ -282,15 +281,14 @@ def test_the_gauges_come_out_as_prometheus_reads_them(works):
 
 
 @pytest.mark.slow
-def test_intakes_on_one_postgresql_count_together(tmp_path):
-    with postgres_server() as url:
-        both = [Works.open(configuration(tmp_path / name, store=url), "reporter-0-of-1") for name in ("a", "b")]
-        for one in both:
-            with one.context.store.write() as connection:
-                keep_reference(connection, reading(0.5))
-            report(one, reading(0.5))
-        fill(both[0], RNG.random(FEWEST), site="B")
-        assert gauges(both[1], "readings")["finding", "B", "ACME M1"] == FEWEST
-        assert total(both[0]) == FEWEST + 4
-        for one in both:
-            one.close()
+def test_intakes_on_one_postgresql_count_together(postgres, tmp_path):
+    both = [Works.open(configuration(tmp_path / name, store=postgres), "reporter-0-of-1") for name in ("a", "b")]
+    for one in both:
+        with one.context.store.write() as connection:
+            keep_reference(connection, reading(0.5))
+        report(one, reading(0.5))
+    fill(both[0], RNG.random(FEWEST), site="B")
+    assert gauges(both[1], "readings")["finding", "B", "ACME M1"] == FEWEST
+    assert total(both[0]) == FEWEST + 4
+    for one in both:
+        one.close()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crash_disk import Crash, CrashDisk
+from tiers import tried
 from wetread_gateway.audit import AuditEvent, JsonLinesAudit
 from wetread_gateway.instance import Arrival
 from wetread_gateway.spool import meta
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ARRIVAL = Arrival("dimse", "CT", "WETREAD", "10.0.0.7", "receiver-0.1", 1_700_000_000.25)
-CRASHES = 200
+CRASHES = tried(200, 4000)
 
 
 class Life:

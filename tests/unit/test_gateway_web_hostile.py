@@ -14,9 +14,10 @@ import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
+from tiers import tried
 from web_door import BOUNDARY, RELATED, instance, open_door, related, settings_for, stow_head
 
-ROUNDS = int(os.environ.get("WETREAD_FUZZ_ROUNDS", "300"))
+ROUNDS = tried(60, 3000)
 
 
 def rss_bytes() -> int:
@@ -171,7 +172,7 @@ def test_no_request_that_the_description_allows_or_forbids_is_answered_with_a_fa
 
 def _ask(operation, mode, url) -> None:
     @seed(9)
-    @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=tried(10, 200), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case):
         if case.path == "/v1/read":

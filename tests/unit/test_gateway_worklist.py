@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from postgres_server import postgres_server
 from rollout_docs import roll
 from sqlalchemy import text, update
 from wetread_gateway.errors import LeaseLost, SourceMissing, WorklistAway
@@ -36,13 +35,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    """The address of a PostgreSQL that lives as long as the tests."""
-    with postgres_server() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.pacs), "http"])

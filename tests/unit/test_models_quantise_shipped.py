@@ -17,8 +17,7 @@ SEED = 0  # of the training, see figures.json
 
 
 @pytest.mark.data
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.full
 def test_int8_of_the_shipped_classifier_decides_as_fp32_does(data_folder: Path, tmp_path: Path) -> None:
     folder = data_folder / "chest_xray"
     train = split_patients(list_films(folder), SEED).train
