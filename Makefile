@@ -18,6 +18,8 @@ SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools postgresql strace 
 # Its tests need those of setup-system, too.
 IMAGE_PACKAGES := buildah crun debootstrap
 PIXELMED_PACKAGES := libpixelmed-java default-jre-headless
+# Every process that a test starts would compile our packages anew.
+unexport PYTHONDONTWRITEBYTECODE
 export WETREAD_DATA ?= $(wildcard $(abspath ../shared/data))
 # Errors alone: what pip says of a user's own package index is no matter of this project.
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check
@@ -120,13 +122,15 @@ serve: setup ## Serve the pipelines on 127.0.0.1: HTTP 8000, gRPC 8001, metrics 
 WORKERS ?= $(shell nproc)
 PYTEST = $(BIN)/python -m pytest -q --dist loadgroup --no-loadscope-reorder
 
+UNIT := tests/unit tests/contract tests/test_architecture.py
+
 .PHONY: check
 check: setup ## Lint, types and unit tests, in 90 seconds: before every commit
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types unit
 
 .PHONY: unit
 unit: setup ## The unit tests alone
-	$(PYTEST) -n $(WORKERS) -m "not triton and not pacs and not slow and not full" $(ARGS)
+	$(PYTEST) -n $(WORKERS) -m "not triton and not pacs and not slow and not full" $(UNIT) $(ARGS)
 
 .PHONY: test
 test: setup-models setup-tensorrt ## Every promise at its smallest size, with the real servers, in 8 minutes
@@ -136,7 +140,7 @@ test: setup-models setup-tensorrt ## Every promise at its smallest size, with th
 STATE = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD || echo -$$(git diff HEAD | sha1sum | cut -c1-8))
 FULL = build/test-full/$(STATE)
 SHARDS := unit triton pacs kills images pixelmed
-unit_TESTS := tests/unit tests/contract tests/test_architecture.py
+unit_TESTS := $(UNIT)
 triton_TESTS := tests/triton tests/k8s -m "not kills"
 pacs_TESTS := tests/pacs -m "not kills and not pixelmed"
 kills_TESTS := tests/triton tests/pacs -m kills

@@ -27,20 +27,21 @@ settings.register_profile("wetread", deadline=None, derandomize=not IS_FULL, dat
 settings.load_profile("wetread")
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Deal a file out whole, and with it the files that share its servers."""
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal a file out whole, with the files that share its servers; long work first, so that workers end together."""
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: _is_quick(item, groups[item]))  # stable: a file's order is kept
+    """Begin with long work, so that all workers end together."""
+    items.sort(key=_is_quick)  # stable: a file's order is kept
 
 
 def _group(item: pytest.Item) -> str:
     assert isinstance(item, pytest.Function)
     session = _session_fixtures(item)
     shared = next((name for name in SHARED if name in session), None)
-    return f"{item.path.parent.name} with {shared}" if shared else item.nodeid.split("::", maxsplit=1)[0]
+    return f"{item.path.parent.name} with {shared}" if shared else item.path.stem
 
 
 def _session_fixtures(item: pytest.Function) -> set[str]:
@@ -49,8 +50,8 @@ def _session_fixtures(item: pytest.Function) -> set[str]:
     return {name for name, definitions in found.items() if definitions[-1].scope == "session"}
 
 
-def _is_quick(item: pytest.Item, group: str) -> bool:
-    return " with " not in group and not any(item.iter_markers("triton")) and not any(item.iter_markers("pacs"))
+def _is_quick(item: pytest.Item) -> bool:
+    return not any(item.get_closest_marker(name) for name in ("triton", "pacs", "slow"))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ def test_every_page_of_the_documents_has_its_promises():
     assert pages <= {promise.page for promise in read(TEXT)}
 
 
+@pytest.mark.slow
 def test_every_test_that_is_named_exists_and_stands_in_the_column_of_its_tier():
     assert write(TEXT, read(TEXT)) == TEXT, "run `python tests/promises.py`"
 

@@ -8,7 +8,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from wetread_client.card import PipelineCard
 from wetread_postprocess import load_answerer
-from wetread_preprocess.volumes.recipe import VolumeRecipe
+from wetread_preprocess.volumes.plain_recipes import PLAIN_RECIPES
+from wetread_preprocess.volumes.recipe import KIND, VolumeRecipe
+from wetread_preprocess.volumes.steps import Denoise
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "model_repository"
@@ -81,3 +83,10 @@ def test_a_slot_ships_with_what_goes_into_it_and_without_a_model(name: str):
     for item in (*model.input, *model.output):
         assert f"`{item.name}`" in text
     assert (folder / "1" / ".gitkeep").is_file()
+
+
+def test_no_shipped_recipe_denoises():
+    files = [file for file in MODELS.glob("*/*/recipe.json") if json.loads(file.read_text()).get("kind") == KIND]
+    assert {file.parents[1].name for file in files} >= {f"{name}_preprocess" for name in PIPELINES}
+    recipes = {**{str(file): VolumeRecipe.load(file) for file in files}, **PLAIN_RECIPES}
+    assert [name for name, recipe in recipes.items() if any(isinstance(step, Denoise) for step in recipe.steps)] == []

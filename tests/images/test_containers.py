@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from buildah import Buildah
     from image_site import Site
 
-pytestmark = [pytest.mark.images, pytest.mark.slow]
+pytestmark = [pytest.mark.images, pytest.mark.full]
 _WAIT_S = 60.0
 
 

@@ -10,9 +10,10 @@ import yaml
 from rules import CHECKOUT, FOREIGN, MONITORING, alerts, groups, metrics_of, rules
 from scraped import DAY_S, Change, One, healthy
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="not installed: prometheus (make setup-system)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("promtool") is None, reason="not installed: prometheus (make setup-system)"),
+]
 
 GIB = 2.0**30
 MINUTES = 75  # the longest `for` but one is an hour

@@ -13,6 +13,8 @@ from manifests import K8S, named, rendered
 if TYPE_CHECKING:
     from live_stack import LiveStack
 
+pytestmark = [pytest.mark.pacs, pytest.mark.triton]
+
 CONFIG = yaml.safe_load((K8S / "components" / "autoscale" / "adapter-rules.yaml").read_text())["data"]["config.yaml"]
 RULES = rules(CONFIG)
 POD = "wetread-triton-0"

@@ -14,6 +14,8 @@ import yaml
 from typer.testing import CliRunner
 from wetread_client.batch.command import batch
 
+pytestmark = pytest.mark.slow  # kubectl renders every overlay
+
 ROOT = Path(__file__).parents[2]
 COMPONENT = ROOT / "k8s" / "components" / "batch"
 KUBECTL = Path(sys.executable).with_name("kubectl")

@@ -37,7 +37,6 @@ def test_the_component_names_every_dashboard():
 
 @pytest.mark.pacs
 @pytest.mark.triton
-@pytest.mark.slow
 def test_every_metric_that_a_rule_or_a_dashboard_names_is_told_by_the_running_stack(live_stack: LiveStack):
     asked = set().union(*(metrics_of(rule["expr"]) for rule in rules()), *map(metrics_of, dashboard_queries()))
     recorded = {rule["record"] for rule in rules() if "record" in rule}
@@ -48,7 +47,6 @@ def test_every_metric_that_a_rule_or_a_dashboard_names_is_told_by_the_running_st
 
 @pytest.mark.pacs
 @pytest.mark.triton
-@pytest.mark.slow
 def test_prometheus_understands_every_query_and_records_every_objective(live_stack: LiveStack):
     for query in dashboard_queries():
         live_stack.query(query)
@@ -59,7 +57,6 @@ def test_prometheus_understands_every_query_and_records_every_objective(live_sta
 
 @pytest.mark.pacs
 @pytest.mark.triton
-@pytest.mark.slow
 def test_a_stack_that_reads_films_has_only_the_test_certificate_and_the_drift_of_drawn_films_to_tell(live_stack):
     expected = {"WetreadCertificateEndsSoon", "WetreadCertificateEndsNow", "WetreadDrift", "WetreadDriftBegins"}
     live_stack.await_query("slo:wetread_errors:ratio_rate5m")
@@ -68,7 +65,6 @@ def test_a_stack_that_reads_films_has_only_the_test_certificate_and_the_drift_of
 
 @pytest.mark.pacs
 @pytest.mark.triton
-@pytest.mark.slow
 def test_latencies_count_every_work_from_its_receipt(live_stack: LiveStack):
     for family in ("study", "delivery"):
         rows = live_stack.query(f"wetread_gateway_{family}_seconds_count")

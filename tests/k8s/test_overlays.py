@@ -19,6 +19,8 @@ from wetread_gateway.config.load import load
 from wetread_gateway.reading import remote
 from wiring_policies import MADE_BY_THE_SITE
 
+pytestmark = pytest.mark.slow  # kubectl renders every overlay
+
 VERSIONS = ("1.35", "1.36", "1.37")  # the newest that kubernetes-validate carries
 SCHEMAS = cache(kubernetes_validate.utils.schema_contents)
 # Custom resources: Kubernetes itself has no schema of them.

@@ -13,6 +13,8 @@ from manifests import EVERY, Document, Documents, Pod, named, pods, rendered
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow  # kubectl renders every overlay
+
 POLICIES = (*on_pods.ALL, *wiring.ALL)
 
 

@@ -21,6 +21,8 @@ from wetread_release.cli import app
 from wetread_release.draft import Draft
 from wetread_release.gate.lay_out import provide_backends, side_of_draft
 
+pytestmark = pytest.mark.triton
+
 CHECKOUT = Path(__file__).parents[2]
 LABELS = "normal,fracture,effusion"
 KNEES = [to_bytes(film(radiograph(400, 300 + 20 * seed, seed=seed), BodyPartExamined="KNEE")) for seed in range(6)]

@@ -20,6 +20,8 @@ from wetread_release.promotion import promote, rollback
 from wetread_release.publishing import publish
 from wetread_release.release_site import Site
 
+pytestmark = pytest.mark.triton
+
 ACTOR = Actor("tester", "a test", "approver")
 
 
@@ -66,6 +68,7 @@ def test_a_release_is_published_beside_promoted_and_rolled_back(tiny_site):
         assert server.heals == []
 
 
+@pytest.mark.full
 def test_another_input_size_gets_a_model_of_its_own_and_a_rollback_crosses_back(tiny_site):
     with EmbeddedTriton(tiny_site.config()) as server:
         offer(tiny_site, tiny_site.draft(2.0, side=2 * SIDE))
@@ -88,6 +91,7 @@ def test_a_release_that_does_not_load_is_withdrawn_and_the_stable_one_answers_on
         assert ask(server, tiny_site, "tiny_candidate") == about(3, 3.0)
 
 
+@pytest.mark.full
 def test_a_release_whose_golden_films_differ_is_refused(tiny_site):
     with EmbeddedTriton(tiny_site.config()) as server:
         draft = tiny_site.draft(1.0)
@@ -101,6 +105,7 @@ def test_a_release_whose_golden_films_differ_is_refused(tiny_site):
         assert ask(server, tiny_site, "tiny_candidate") == about(3, 1.0)
 
 
+@pytest.mark.full
 def test_a_file_changed_after_it_was_signed_is_refused_at_load(tiny_site):
     with EmbeddedTriton(tiny_site.config()) as server:
         site = open_site(tiny_site)
@@ -140,6 +145,7 @@ def test_a_server_starts_with_the_promoted_release_and_falls_back_when_that_is_b
         assert "model.onnx" in report.message
 
 
+@pytest.mark.full
 def test_a_promoted_release_that_does_not_load_any_more_falls_back_at_the_start(tiny_site):
     with EmbeddedTriton(tiny_site.config()):
         offer(tiny_site, tiny_site.draft(1.0))
@@ -157,6 +163,7 @@ def test_a_promoted_release_that_does_not_load_any_more_falls_back_at_the_start(
         )
 
 
+@pytest.mark.full
 def test_a_server_starts_while_the_registry_is_away(tiny_site):
     with EmbeddedTriton(tiny_site.config()):
         offer(tiny_site, tiny_site.draft(1.0))
@@ -166,6 +173,7 @@ def test_a_server_starts_while_the_registry_is_away(tiny_site):
         assert ask(server, tiny_site) == about(2, 1.0)
 
 
+@pytest.mark.full
 def test_two_servers_with_copies_of_their_own_follow_one_rollout(tiny_site):
     with ExitStack() as stack:
         servers = [stack.enter_context(EmbeddedTriton(tiny_site.config(name))) for name in ("one", "two")]
@@ -175,6 +183,7 @@ def test_two_servers_with_copies_of_their_own_follow_one_rollout(tiny_site):
         assert [ask(server, tiny_site) for server in servers] == [about(2, 1.0)] * 2
 
 
+@pytest.mark.full
 def test_a_promotion_that_one_server_cannot_follow_is_undone_on_all(tiny_site):
     with ExitStack() as stack:
         servers = [stack.enter_context(EmbeddedTriton(tiny_site.config(name))) for name in ("one", "two")]
@@ -188,6 +197,7 @@ def test_a_promotion_that_one_server_cannot_follow_is_undone_on_all(tiny_site):
         assert ask(servers[1], tiny_site) == about(1, 0.0)
 
 
+@pytest.mark.full
 def test_a_hand_edit_of_the_served_copy_is_refused_and_mended_by_a_restart(tiny_site):
     config = tiny_site.folder / "served" / "model_repository" / "tiny_classifier" / "config.pbtxt"
     with EmbeddedTriton(tiny_site.config()) as server:
@@ -203,6 +213,7 @@ def test_a_hand_edit_of_the_served_copy_is_refused_and_mended_by_a_restart(tiny_
         assert ask(server, tiny_site, "tiny_candidate") == about(4, 2.0)
 
 
+@pytest.mark.full
 def test_what_nobody_needs_is_removed_and_nothing_that_an_ensemble_pins(tiny_site):
     versions = tiny_site.folder / "served" / "model_repository" / "tiny_classifier"
 
@@ -219,6 +230,7 @@ def test_what_nobody_needs_is_removed_and_nothing_that_an_ensemble_pins(tiny_sit
         assert ask(server, tiny_site) == about(3, 2.0)
 
 
+@pytest.mark.full
 def test_a_report_tells_what_is_served(tiny_site):
     with EmbeddedTriton(tiny_site.config()) as server:
         site = open_site(tiny_site)

@@ -82,6 +82,7 @@ def test_a_precision_that_was_not_measured_is_said(tmp_path: Path) -> None:
         ServiceCurve.load(file, "fp16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [25.0, 40.0])
 def test_the_model_is_fed_with_the_arrivals_of_the_run(rate: float) -> None:
     # one slot of 20 ms: what waits can be computed from the arrivals one by one (Lindley's equation)

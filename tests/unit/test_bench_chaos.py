@@ -64,6 +64,7 @@ def test_the_same_seed_plans_the_same_films_and_faults() -> None:
     assert all(counted[kind] for kind in KILLS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(Kind))
 def test_films_are_written_as_planned(tmp_path: Path, kind: Kind) -> None:
     maker = FilmMaker(CHECKOUT)

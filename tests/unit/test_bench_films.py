@@ -55,6 +55,7 @@ def test_jpeg_lossless_films_have_the_first_selection_value(pixels: np.ndarray) 
     assert stream[scan + 7] == 1  # ITU-T T.81 B.2.3: Ss of one component
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_the_pipeline_reads_the_benchmarks_films(pixels: np.ndarray, syntax: str) -> None:
     with FilmPreprocessor.load(MODELS / "chest_xray_preprocess" / "1") as preprocessor:
@@ -101,6 +102,7 @@ def test_failed_requests_are_counted_and_never_tried_again(tmp_path: Path) -> No
     assert sum(seen["errors"].values()) == len(stand_in.films) > 0
 
 
+@pytest.mark.slow
 def test_latency_counts_from_the_intended_moment(tmp_path: Path) -> None:
     with StandIn() as stand_in:
         load = generator(stand_in, tmp_path, "http")

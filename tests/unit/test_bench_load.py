@@ -89,6 +89,7 @@ def test_an_answer_of_another_film_or_without_a_release_is_wrong():
             check_reading({**reading, **broken})
 
 
+@pytest.mark.slow
 def test_every_film_is_its_own():
     films = Films(1)
     found = [films.film(number) for number in range(1, 20)]

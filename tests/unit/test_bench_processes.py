@@ -40,6 +40,7 @@ def test_a_class_counts_what_its_processes_used_in_between() -> None:
     assert used == {"stubs": CpuUse(2.5, 0.25, 6), "gone": CpuUse()}
 
 
+@pytest.mark.slow
 def test_a_busy_child_is_seen_to_be_busy() -> None:
     code = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
@@ -50,6 +51,7 @@ def test_a_busy_child_is_seen_to_be_busy() -> None:
         child.kill()
 
 
+@pytest.mark.slow
 def test_a_worker_tells_why_it_failed() -> None:
     with Worker("wetread_bench.load") as worker:
         with pytest.raises(WorkerFailed, match="FileNotFoundError"):

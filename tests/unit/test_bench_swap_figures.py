@@ -83,6 +83,7 @@ def test_two_releases_that_nobody_could_tell_apart_are_refused(ledger: Ledger) -
         ledger.enter(3, answers(0.9, CHANCES[1]))
 
 
+@pytest.mark.slow
 def test_room_is_found_until_there_is_none_and_keeps_all_apart() -> None:
     ledger = Ledger()
     odds = (log_odds(0.4), log_odds(0.5))

@@ -55,6 +55,7 @@ def test_synthetic_series_have_content_noise_and_padding_and_say_what_they_are(t
     assert again == ct
 
 
+@pytest.mark.full
 def test_ways_are_timed_in_turns_and_slow_ones_less_often() -> None:
     order: list[str] = []
     shown: list[tuple[str, object]] = []
@@ -68,6 +69,7 @@ def test_ways_are_timed_in_turns_and_slow_ones_less_often() -> None:
     assert shown == [("a", "a"), ("b", "b"), ("c", "c")]
 
 
+@pytest.mark.slow
 def test_a_way_elsewhere_brings_its_own_clock() -> None:
     (seen,) = in_turns("step", "ct", 2, [Way("MONAI", lambda: 1.5, own_clock=True)], 2)
     assert seen.ms == Spread(1500.0, 1500.0, 1500.0)
@@ -83,6 +85,7 @@ def test_a_difference_beyond_what_may_be_is_wrong_and_so_is_no_number(value: flo
     assert Check("a", "ct", "scipy", "what", value, 1.0).is_right is right
 
 
+@pytest.mark.full
 def test_resampling_is_timed_and_equal_to_every_other_way(tiny_ct: Path) -> None:
     found = compare_resampling(Source.of(read_whole(tiny_ct, "CT"), 1.5), "ct", 1, 1, 1)
     seen = {(check.step, check.against) for check in found.checks}
@@ -91,6 +94,7 @@ def test_resampling_is_timed_and_equal_to_every_other_way(tiny_ct: Path) -> None
     assert {each.way for each in found.rows} >= {OURS, "scipy", "SimpleITK"}
 
 
+@pytest.mark.full
 def test_a_fast_wrong_answer_is_an_error(tiny_ct: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(*arguments: object, **named: object) -> None:
         resample(*arguments, **named)  # type: ignore[arg-type]
@@ -216,6 +220,7 @@ def test_a_tiny_run_measures_every_step_and_may_not_be_published(tmp_path: Path)
     assert "resample, linear" in console.export_text()
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_is_told_by_its_step(tmp_path: Path) -> None:
     result = bench_volumes(ROOT, tmp_path, VolumesPlan(1, 1, steps=(), shapes=TINY), "", lambda _line: None)
     assert result.faults == []

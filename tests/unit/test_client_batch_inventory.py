@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from tiers import tried
 from wetread_client.batch import inventory as module
 from wetread_client.batch.archive import Archive
 from wetread_client.batch.errors import ArchiveAway, BatchError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SOURCE = get_testdata_file("CT_small.dcm")
-GROWTH_MIB = 40
+STUDIES, GROWTH_MIB = tried(20_000, 100_000), tried(16, 40)
 """Held whole, 100,000 entries of three files would be 100."""
 WHOLE = Shard()
 
@@ -161,10 +162,11 @@ def test_an_archive_that_is_not_there_is_named(tmp_path):
         listed("no-such-protocol://archive")
 
 
-def test_a_hundred_thousand_studies_fit_in_little_memory(tmp_path):
+@pytest.mark.slow
+def test_many_studies_fit_in_little_memory(tmp_path):
     manifest = tmp_path / "manifest.jsonl"
     with manifest.open("w") as content:
-        for number in range(100_000):
+        for number in range(STUDIES):
             files = [f"s3://archive/2019/patient-{number:08d}/study/series/{one:04d}.dcm" for one in range(3)]
             content.write(json.dumps({"files": files}) + "\n")
     program = f"""
@@ -182,7 +184,7 @@ out.put("inventory.jsonl", (entry.line() for entry in inventory.entries(Shard())
 out.put("results-0-of-1.jsonl", (skipped_line(parse_line(line.decode()).key) for line in out.lines("inventory.jsonl")))
 done = take_up(out, own="results-0-of-1.", mine=Shard().has, retry_failed=False)
 left = sum(not done.has_entry(parse_line(line.decode()).key) for line in out.lines("inventory.jsonl"))
-assert (len(done.entries), left) == (100_000, 0)
+assert (len(done.entries), left) == ({STUDIES}, 0)
 print((peak() - before) // 1024)
 """
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -78,6 +78,7 @@ def fails_first(*errors: Exception) -> FakeTransport:
     return FakeTransport([*errors, fake_answer([0.9])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_random_moments_a_batch_loses_nothing_and_reads_nothing_twice(tmp_path, seed):
     source, out = films(tmp_path / "archive", 60, in_each=3), tmp_path / "out"
@@ -211,6 +212,7 @@ def test_files_that_are_none_or_cannot_be_read_fail_alone(tmp_path, monkeypatch)
     assert nothing.requests == []
 
 
+@pytest.mark.slow
 def test_a_run_in_which_all_fails_ends_itself(tmp_path):
     source, out = films(tmp_path / "archive", IN_A_ROW + 10, in_each=1), tmp_path / "out"
     summary = run(batch(source, out, FakeTransport([ServerError("INTERNAL", "broken")])))

@@ -141,6 +141,7 @@ def test_a_pipeline_that_is_not_served_is_named(film, stand_in, capsys):
     assert "does not serve the pipeline knee" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_overview_lists_every_command_and_imports_nothing_heavy():
     program = (
         "import sys; from wetread_client.cli import main\n"
@@ -173,6 +174,7 @@ def test_a_missing_extra_is_named(monkeypatch, capsys, tmp_path):
     assert "pip install 'wetread[gateway]'" in err
 
 
+@pytest.mark.slow
 def test_doctor_is_content_with_a_server_that_serves_and_not_with_one_that_does_not(stand_in, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     run("doctor", "--url", stand_in.url)

@@ -88,6 +88,7 @@ def test_a_picture_that_is_cut_short_is_rejected(tmp_path):
         secondary_capture(file)
 
 
+@pytest.mark.slow
 def test_a_decompression_bomb_is_rejected_unopened(tmp_path):
     file = tmp_path / "bomb.png"
     Image.new("1", (30_000, 30_000)).save(file)
@@ -160,6 +161,7 @@ def test_a_negative_reading_is_the_film_alone():
     assert (image[:1024].max(-1) == image[:1024].min(-1)).all()
 
 
+@pytest.mark.slow
 def test_films_of_one_name_get_pictures_of_their_own(tmp_path):
     source = Path(get_testdata_file("CT_small.dcm"))
     films = [tmp_path / folder / "film.dcm" for folder in "ab"]

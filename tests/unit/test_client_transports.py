@@ -243,6 +243,7 @@ def test_regions_of_killed_processes_are_removed_and_those_of_living_ones_are_no
         young.unlink()
 
 
+@pytest.mark.slow
 def test_a_program_that_forgets_to_close_leaves_nothing(stand_in):
     program = (
         "import sys; from wetread_client import Client\n"

@@ -78,6 +78,7 @@ PAIR = (
 )
 
 
+@pytest.mark.slow
 def test_both_engines_agree_on_the_classifier_at_every_batch_size():
     inputs = [("IMAGE", "TYPE_FP32", [1, 224, 224])]
     outputs = [("LOGITS", "TYPE_FP32", [1]), ("ACTIVATION", "TYPE_FP32", [1, 7, 7]), ("FEATURES", "TYPE_FP32", [-1])]

@@ -36,6 +36,7 @@ def quantised(tmp_path):
     return tmp_path / "int8.onnx"
 
 
+@pytest.mark.slow
 def test_both_engines_say_the_same_of_an_int8_file(quantised):
     rows = {"IMAGE": images(8, seed=5)}
     answers = [
@@ -44,6 +45,7 @@ def test_both_engines_say_the_same_of_an_int8_file(quantised):
     assert np.abs(answers[0] - answers[1]).max() < 0.05 * np.abs(answers[1]).max()
 
 
+@pytest.mark.slow
 def test_every_file_engine_and_batch_is_timed_as_often(quantised, tmp_path):
     answers = measure(spec(), [tmp_path / "fp32.onnx", quantised], ("openvino", "onnxruntime"), (1, 3), 4)
     assert len(answers) == 8
@@ -62,6 +64,7 @@ def test_a_file_that_does_not_load_is_told_and_the_others_are_timed(quantised, t
     assert len(by_model["int8.onnx"]["ms"]) == 2
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_process_of_its_own_that_answers_in_json(quantised):
     job = {"config": CONFIG, "models": [str(quantised)], "engines": ["onnxruntime"], "batches": [8], "repeats": 2}
     done = subprocess.run(

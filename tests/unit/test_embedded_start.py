@@ -10,18 +10,26 @@ import sys
 from pathlib import Path
 
 import pytest
-from wetread_embedded import ServerConfig
+from tiny_release import PIPELINE, TinySite
+from typer.testing import CliRunner
+from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_embedded.attendant import find_attendant
 from wetread_embedded.config import find_checkout
-from wetread_embedded.errors import StoreInUse
+from wetread_embedded.errors import StartFailed, StoreInUse
 from wetread_embedded.requirements import Host, problems
 from wetread_embedded.runtime import Runtime
 from wetread_embedded.server import command_line, server_environment
 from wetread_embedded.shared_memory import SHM, new_prefix, remove
 from wetread_embedded.store import Store, find_backends
+from wetread_release.agent.served import ServedCopy
+from wetread_release.cli import app
 
 CHECKOUT = Path(__file__).parents[2]
 GOOD = Host("Linux", "x86_64", (2, 36), (3, 11), True, Path(sys.executable), "1.26.4", 1 << 30)
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_a_good_host_has_no_problem():
@@ -112,6 +120,30 @@ def test_the_store_is_made_anew_and_keeps_the_cache_unless_fresh(tmp_path):
     fresh = Store.open(tmp_path / "store", fresh=True)
     assert [path.name for path in fresh.path.iterdir()] == ["lock"]
     fresh.close()
+
+
+def test_a_fresh_start_makes_the_served_copy_anew_and_keeps_releases_rollouts_and_keys(tmp_path, monkeypatch):
+    site = TinySite(tmp_path)
+    monkeypatch.chdir(site.root)
+    approved = ["--approved-by", "a test", "--reason", "a test"]
+    for words in (["publish", str(site.draft(2.0)), "--force", "a test"], ["promote", PIPELINE, *approved]):
+        assert CliRunner().invoke(app, [*words, "--state-dir", str(site.state)]).exit_code == 0
+    kept = {file: file.read_bytes() for file in files(site.state)}
+    assert {file.relative_to(site.state).parts[0] for file in kept} >= {"releases", "rollout", "keys"}
+    store = site.state / "served"  # where it lies by default: in the state folder
+    for stale in ("cache/compiled", "golden/film", "agent.json", "model_repository/tiny_classifier/2/model.onnx"):
+        (store / stale).parent.mkdir(parents=True, exist_ok=True)
+        (store / stale).write_bytes(b"of the last start")
+
+    def launch(*_):
+        raise StartFailed("the rest needs a server")
+
+    monkeypatch.setattr(EmbeddedTriton, "_launch_whatever_loads", launch)
+    with pytest.raises(StartFailed, match="the rest needs a server"):
+        EmbeddedTriton(site.config(store=store, fresh=True)).start()
+    assert ServedCopy(store / "model_repository", store / "ensembles").release_of(PIPELINE) == 2
+    assert [file for file in files(store) if file.read_bytes() == b"of the last start"] == []
+    assert {file: file.read_bytes() for file in kept} == kept
 
 
 def test_a_store_is_held_by_one_server_and_free_after_its_end(tmp_path):

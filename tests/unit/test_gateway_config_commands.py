@@ -281,6 +281,7 @@ class TestOperatorsCommands:
 
 
 class TestABrokenStore:
+    @pytest.mark.slow
     def test_an_operator_is_told_which_store_and_what_to_do(self, tmp_path):
         file = tmp_path / "gateway.toml"
         file.write_text(f'[gateway]\nstate_dir = "{tmp_path / "state"}"\n[dicom]\nany_peer = true\n')

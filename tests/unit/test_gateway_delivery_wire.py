@@ -7,14 +7,22 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from outbox import result
 from pydicom import dcmread
-from pydicom.uid import Comprehensive3DSRStorage, ImplicitVRLittleEndian
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    SecondaryCaptureImageStorage,
+)
 from pynetdicom import AE, evt
 from pynetdicom.dsutils import decode as decode_dataset
+from report_cases import Case, of_kind
 from wetread_gateway.config.settings import Dicom, Peer
 from wetread_gateway.delivery import command
 from wetread_gateway.delivery.ask import count_series
@@ -23,6 +31,8 @@ from wetread_gateway.delivery.dicom_out import DicomPeer
 from wetread_gateway.delivery.outgoing import read_outgoing
 from wetread_gateway.delivery.request import Address
 from wetread_gateway.errors import Refused, TryAgain, Unreachable
+from wetread_gateway.results.order import ObjectKind
+from wetread_gateway.results.reporter import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,6 +113,40 @@ def test_a_peer_that_takes_implicit_only_gets_it_re_encoded(outgoing: Outgoing) 
         peer.close()
         server.shutdown()
     assert got[0].TextComments == dcmread(BytesIO(outgoing.file)).TextComments
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Outgoing:
+    folder = tmp_path_factory.mktemp("capture")
+    order, film = Case(order={"wanted": frozenset({ObjectKind.CAPTURE})}).make(folder)
+    made = of_kind(Reporter().build(order, film), ObjectKind.CAPTURE)
+    (folder / "capture.dcm").write_bytes(made.data)
+    return read_outgoing(folder / "capture.dcm", made.sop_instance_uid, made.sop_class_uid, made.study_instance_uid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_peer_that_takes_no_compressed_syntax_gets_a_capture_uncompressed(capture: Outgoing, syntax: str) -> None:
+    got = []
+    ae = AE("PEER")
+    ae.add_supported_context(SecondaryCaptureImageStorage, [syntax])
+    handlers = [(evt.EVT_C_STORE, lambda event: got.append((event.context, event.dataset)) or 0)]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    peer = DicomPeer(Address("PEER", "127.0.0.1", server.server_address[1], "WETREAD"))
+    try:
+        assert peer.store([capture]) == ()
+    finally:
+        peer.close()
+        server.shutdown()
+    [(context, stored)] = got
+    made = dcmread(BytesIO(capture.file))
+    assert made.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
+    assert context.transfer_syntax == syntax
+    assert stored.SOPInstanceUID == made.SOPInstanceUID
+    assert (stored.PhotometricInterpretation, stored.PlanarConfiguration) == ("RGB", 0)
+    pixels = np.frombuffer(stored.PixelData, np.uint8).reshape(stored.Rows, stored.Columns, 3)
+    assert np.array_equal(pixels, made.pixel_array)
+    assert stored.LossyImageCompression == "01"  # it stays said that it was compressed (PS3.3 C.7.6.1.1.5)
 
 
 def test_a_called_ae_title_that_is_refused_says_so(outgoing: Outgoing) -> None:

@@ -178,6 +178,7 @@ class TestCounting:
         report(works, reading(0.5))
         assert total(works) == 2
 
+    @pytest.mark.slow
     def test_labels_are_bounded_whatever_comes(self, works, monkeypatch):
         counts = Counting(works.context)
         work = works.row(works.add(image()))

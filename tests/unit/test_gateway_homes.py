@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 from intake_pair import Pair
 from sqlalchemy import select, text
-from test_gateway_worklist import postgres  # noqa: F401 -- a fixture
 from triage_site import PIXELS, Site, instance
 from wetread_gateway.config.live import LiveSettings
 from wetread_gateway.delivery import commitment, queue
@@ -44,7 +43,7 @@ def pair(tmp_path):
 
 
 @pytest.fixture
-def postgres_pair(postgres, tmp_path):  # noqa: F811 -- the fixture
+def postgres_pair(postgres, tmp_path):
     store = StateStore(tmp_path, postgres)
     with store.write() as connection:
         names = ", ".join(table.name for table in METADATA.sorted_tables)

@@ -42,6 +42,7 @@ def change(pair, **values):
         connection.execute(WORKS.update().values(**values))
 
 
+@pytest.mark.slow
 def test_a_report_over_films_of_one_that_is_away_waits_and_is_made_when_it_comes_back(pair) -> None:
     (work,) = split(pair, NumberOfSeriesRelatedInstances=2)
     with pair.a.context.store.write() as connection:
@@ -68,6 +69,7 @@ def test_a_report_over_films_of_one_that_is_away_waits_and_is_made_when_it_comes
     assert not list((pair.a.folder / "borrowed").iterdir())
 
 
+@pytest.mark.slow
 def test_a_series_that_lies_at_two_is_read_from_both(pair) -> None:
     pair.open("a", "b")
     split(pair, NumberOfSeriesRelatedInstances=2)

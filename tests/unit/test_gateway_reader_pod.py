@@ -133,6 +133,7 @@ def triton():
         yield door, answers
 
 
+@pytest.mark.slow
 def test_a_reader_is_ready_while_worklist_and_pipeline_answer_and_says_what_does_not(works, slow, triton):
     door, answers = triton
     stop = threading.Event()

@@ -260,6 +260,7 @@ def test_a_reader_that_is_told_to_stop_ends_what_it_began_and_gives_the_rest_bac
     assert works.states() == {WorkState.READ: 2, WorkState.WAITING: 4}
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_and_comes_back_costs_no_attempt(works):
     ids = [works.add() for _ in range(5)]
     with reading(works, [DOWN] * 12 + [fake_answer()]):
@@ -296,6 +297,7 @@ def test_a_broken_server_is_probed_and_gives_no_film_up_however_long_it_lasts(wo
     assert {works.row(work).attempts for work in ids} == {0}
 
 
+@pytest.mark.slow
 def test_a_poisonous_film_is_given_up_and_its_neighbours_are_not(works):
     good = [works.add(b"good") for _ in range(3)]
     poison = works.add(b"POISON")

@@ -115,6 +115,7 @@ def test_a_refused_film_ends_with_its_reason_where_the_rule_wants_no_report(work
     assert [path.split("/")[0] for path in works.files(work)] == ["done"]
 
 
+@pytest.mark.slow
 def test_a_report_built_again_after_a_crash_is_the_same_to_the_byte(works, monkeypatch):
     work = add(works)
     monkeypatch.setattr("wetread_gateway.reporter.record", lambda *_: None)  # killed before the index knew
@@ -159,6 +160,7 @@ def test_a_work_that_was_tried_before_is_tried_alone_and_after_the_fresh_ones(wo
     assert [row.id for row in take(works.context, 0, 1)] == [second]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_no_fault_of_the_work(works, monkeypatch):
     work = add(works)
 
@@ -181,6 +183,7 @@ def test_nothing_is_even_tried_on_a_disk_that_is_full(works, monkeypatch):
     assert works.row(work).report_attempts == 0
 
 
+@pytest.mark.slow
 def test_a_correction_reuses_the_reading_and_the_old_report_is_withdrawn(works):
     old = add(works)
     ReporterStage(works.context).step()
@@ -241,6 +244,7 @@ def test_stat_is_reported_first(works):
     assert [row.id for row in take(works.context, 0, 1)] == [stat, routine]
 
 
+@pytest.mark.slow
 def test_a_stat_film_that_comes_meanwhile_is_reported_before_the_rest_of_the_batch(works, monkeypatch):
     routine = [add(works, priority=2) for _ in range(3)]
     stage = ReporterStage(works.context)
@@ -261,6 +265,7 @@ def test_a_stat_film_that_comes_meanwhile_is_reported_before_the_rest_of_the_bat
     assert [first, *rest] == routine
 
 
+@pytest.mark.slow
 def test_the_whole_reporter_and_the_quick_one_write_the_same_bytes(works):
     works_made = [add(works), add(works)]
     slow = ReporterStage(works.context)

@@ -14,6 +14,7 @@ def reporter():
     return Reporter()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_report_says_what_it_must(name, reporter, tmp_path):
     made, film = CASES[name].make(tmp_path)

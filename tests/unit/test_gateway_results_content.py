@@ -128,6 +128,7 @@ def test_a_finding_of_a_series_lies_on_its_own_image(tmp_path):
     assert [finding.images for finding in facts.findings] == [(1,), (0, 1, 2)]
 
 
+@pytest.mark.slow
 def test_times_are_those_of_the_reading(tmp_path):
     made, film = CASES["a zone"].make(tmp_path)
     report = parsed(of_kind(Reporter().build(made, film), ObjectKind.SR_COMPREHENSIVE))
@@ -135,6 +136,7 @@ def test_times_are_those_of_the_reading(tmp_path):
     assert (report.ContentDate, report.ContentTime) == ("20250615", "113640.123456")
 
 
+@pytest.mark.slow
 def test_a_report_belongs_to_patient_study_and_request(tmp_path):
     made, film = CASES["a request"].make(tmp_path)
     report = parsed(of_kind(Reporter().build(made, film), ObjectKind.SR_COMPREHENSIVE_3D))
@@ -145,6 +147,7 @@ def test_a_report_belongs_to_patient_study_and_request(tmp_path):
     assert request.AccessionNumber == "A-17"
 
 
+@pytest.mark.slow
 def test_a_withdrawal_names_what_it_withdraws(tmp_path):
     made, _ = CASES["withdrawn"].make(tmp_path)
     built = Reporter().build(made)
@@ -173,6 +176,7 @@ def capture(folder, case):
     return parsed(of_kind(Reporter().build(made, film), ObjectKind.CAPTURE)), made
 
 
+@pytest.mark.slow
 def test_a_capture_is_of_the_study_and_names_its_source(tmp_path):
     picture, made = capture(tmp_path, Case())
     assert picture.StudyInstanceUID == made.study_uid
@@ -192,6 +196,7 @@ def _coloured(pixels):
     return int(((pixels.max(-1).astype(int) - pixels.min(-1)) > 60).sum())
 
 
+@pytest.mark.slow
 def test_a_positive_shows_its_heatmap_and_nothing_else_does(tmp_path):
     told = ("positive", "unknown age allowed")
     silent = ("negative", "an adult", "novel", "refused", "unknown age", "lateral")
@@ -227,6 +232,7 @@ def test_every_result_names_release_and_arm(tmp_path):
     assert which in parsed(of_kind(built, ObjectKind.CAPTURE)).DerivationDescription
 
 
+@pytest.mark.slow
 def test_a_release_without_heatmap_and_novelty_gets_the_film_and_its_result(tmp_path):
     picture, made = capture(tmp_path, CASES["no heatmap and no novelty"])
     assert _coloured(picture.pixel_array) < 50
@@ -259,6 +265,7 @@ def test_a_preview_is_white_for_dense(attributes, dense, tmp_path):
     assert abs(left - right) > 250
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(2048, 2048), (1537, 700), (96, 80)])
 def test_a_reduced_preview_is_the_full_one(size, tmp_path):
     values = radiograph(*size)
@@ -307,6 +314,7 @@ def _codings(value):
             yield from _codings(child)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_bundle_is_fhir(name, tmp_path):
     made, film = CASES[name].make(tmp_path)

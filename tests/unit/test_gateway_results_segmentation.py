@@ -60,6 +60,7 @@ def test_every_pixel_comes_back_on_the_image_that_it_lies_on_whatever_the_order_
     assert seg.NumberOfFrames == sum((case.labels == n).any(axis=(1, 2)).sum() for n in (1, 2)), "no empty frame"
 
 
+@pytest.mark.slow
 def test_the_same_order_gives_the_same_bytes_and_another_order_of_the_sources_the_same_pixels_and_uid(tmp_path):
     case = segmented(tmp_path)
     first, again = built(case.order(), case.files), built(case.order(), case.files)
@@ -141,6 +142,7 @@ def test_labels_with_gaps_become_segments_numbered_from_one(tmp_path):
     assert np.array_equal(pixels(seg_of(built(made)), kept.sop_uids), case.labels)
 
 
+@pytest.mark.slow
 def test_the_report_measures_each_segment_and_refers_to_it(tmp_path):
     case = segmented(tmp_path)
     objects = built(case.order(), case.files)
@@ -174,6 +176,7 @@ def test_the_library_of_a_long_series_names_all_images_and_their_common_properti
     assert len(common) == len(set(common)) == 4
 
 
+@pytest.mark.slow
 def test_a_segmentation_of_nothing_is_not_stored_and_the_report_says_so(tmp_path):
     case = segmented(tmp_path, np.zeros_like(blobs()))
     objects = built(case.order(), case.files)
@@ -185,6 +188,7 @@ def test_a_segmentation_of_nothing_is_not_stored_and_the_report_says_so(tmp_path
     assert [group.get_qualitative_evaluations()[-1].value.meaning for group in groups] == ["Absent", "Absent"]
 
 
+@pytest.mark.slow
 def test_a_segment_that_is_not_there_is_described_and_has_no_reference(tmp_path):
     case = segmented(tmp_path, np.where(blobs() == 2, 0, blobs()).astype(np.uint8))
     objects = built(case.order(), case.files)
@@ -195,6 +199,7 @@ def test_a_segment_that_is_not_there_is_described_and_has_no_reference(tmp_path)
     assert problems(parsed(of_kind(objects, SR))) == []
 
 
+@pytest.mark.slow
 def test_outside_the_intended_use_there_is_neither_a_segmentation_nor_a_volume(tmp_path):
     case = segmented(tmp_path)
     made = replace(case.order(), reading=replace(case.reading, intended_modalities=("CT",)))
@@ -213,6 +218,7 @@ def test_images_without_a_frame_of_reference_give_a_report_alone_that_says_why(t
     assert "No Segmentation is stored: the images name no Frame of Reference" in comments(objects)
 
 
+@pytest.mark.slow
 def test_where_no_destination_takes_a_segmentation_the_report_refers_to_none(tmp_path):
     case = segmented(tmp_path)
     (report,) = built(case.order(wanted=frozenset({SR})))
@@ -220,6 +226,7 @@ def test_where_no_destination_takes_a_segmentation_the_report_refers_to_none(tmp
     assert not groups_of((report,)).get_volumetric_roi_measurement_groups()
 
 
+@pytest.mark.slow
 def test_a_withdrawal_names_the_segmentation_and_makes_none(tmp_path):
     case = segmented(tmp_path)
     first = built(case.order(), case.files)
@@ -236,6 +243,7 @@ def test_a_withdrawal_names_the_segmentation_and_makes_none(tmp_path):
     assert named == {of_kind(first, SEG).sop_instance_uid: "IMAGE", of_kind(first, SR).sop_instance_uid: "COMPOSITE"}
 
 
+@pytest.mark.slow
 def test_a_corrected_series_gets_a_segmentation_of_its_own_under_its_new_identity(tmp_path):
     case = segmented(tmp_path)
     first = built(case.order(), case.files)

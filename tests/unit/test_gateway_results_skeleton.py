@@ -32,6 +32,7 @@ def full():
     return Reporter(quick=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_filled_object_is_the_one_built_in_full(name, quick, full, tmp_path):
     made, film = CASES[name].make(tmp_path)
@@ -71,6 +72,7 @@ def test_any_film_and_reading_fill_as_they_build(attributes, probability, novelt
     assert quick.build(made, film) == full.build(made, film)
 
 
+@pytest.mark.slow
 def test_filling_takes_a_fraction_of_building(quick, full, tmp_path):
     made, film = Case().make(tmp_path)
     made = replace(made, wanted=frozenset({ObjectKind.SR_COMPREHENSIVE_3D}))
@@ -94,6 +96,7 @@ def test_one_skeleton_serves_films_of_one_shape(tmp_path):
     assert mark(facts_of(negative)) != mark(facts_of(orders[0]))
 
 
+@pytest.mark.slow
 def test_a_text_that_looks_like_a_mark_is_only_a_text(quick, full, tmp_path):
     made, film = Case(reading={"warnings": ("@@hole 1000@@", "1.2.3.99999.10000")}).make(tmp_path)
     assert quick.build(made, film) == full.build(made, film)

@@ -62,6 +62,7 @@ def test_a_rollout_is_in_force_with_the_first_question_and_every_change_soon_aft
     assert followed.of("brain_mr") is None
 
 
+@pytest.mark.slow
 def test_a_rollout_that_cannot_be_read_leaves_the_last_one_in_force_with_an_alert(folder, followed):
     def alerts():
         return REGISTRY.get_sample_value("wetread_gateway_alerts_total", {"kind": "rollout"}) or 0.0

@@ -227,6 +227,7 @@ class TestKeeping:
         with works.context.store.read() as connection:
             assert reading_of(connection, again) == kept
 
+    @pytest.mark.slow
     def test_many_images_make_one_lease_and_come_one_by_one_over_http(self, works):
         work = works.add(*[b"%d" % n for n in range(150)], pipeline="brain_mr")
         with serving(works.context) as url:
@@ -328,11 +329,13 @@ class TestReport:
         with works.context.store.read() as connection:
             return set(connection.scalars(select(OBJECTS.c.kind).where(OBJECTS.c.work_id == number)))
 
+    @pytest.mark.slow
     def test_a_series_becomes_a_segmentation_and_a_report(self, tmp_path):
         works, number = self.work(tmp_path)
         assert self.kinds(works, number) == {ObjectKind.SEGMENTATION, ObjectKind.SR_COMPREHENSIVE_3D}
         works.close()
 
+    @pytest.mark.slow
     def test_a_destination_that_takes_no_segmentation_gets_the_report_alone(self, tmp_path):
         works, number = self.work(tmp_path, seg="false")
         assert self.kinds(works, number) == {ObjectKind.SR_COMPREHENSIVE_3D}

@@ -213,6 +213,7 @@ def test_the_candidate_is_asked_after_the_stable_release_and_without_a_heatmap(w
     assert not any("HEATMAP" in request.outputs for request in models["chest_xray_candidate"].requests)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_hangs_delays_nothing_and_what_falls_behind_is_counted(works):
     go_on = threading.Event()
 
@@ -269,6 +270,7 @@ def test_a_candidate_that_fails_fails_nothing_else(works, error):
     assert works.row(first).attempts == 0
 
 
+@pytest.mark.slow
 def test_what_the_candidate_refuses_is_decided_otherwise(works):
     works.add()
     with reading(works, Rejected("UnsupportedImage", "a hip")):

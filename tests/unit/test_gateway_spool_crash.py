@@ -70,6 +70,7 @@ class Life:
             self.rng.choice((self.take_in, self.take_in, self.move, self.put_result))()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", range(4))
 def test_a_crash_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path, chunk: int):
     for seed in range(chunk * CRASHES // 4, (chunk + 1) * CRASHES // 4):

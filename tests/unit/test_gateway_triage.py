@@ -136,6 +136,7 @@ def test_the_same_instance_twice_is_read_once(site):
     assert len(site.works()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLosslessSV1, JPEG2000Lossless])
 def test_a_lossless_transcoding_is_a_duplicate(site, syntax):
     site.arrive(instance())
@@ -145,6 +146,7 @@ def test_a_lossless_transcoding_is_a_duplicate(site, syntax):
     assert [row.state for row in site.instances()] == ["sorted", "duplicate"]
 
 
+@pytest.mark.slow
 def test_other_pixels_under_a_known_uid_are_quarantined(site):
     site.arrive(instance())
     site.settle()
@@ -157,6 +159,7 @@ def test_other_pixels_under_a_known_uid_are_quarantined(site):
     assert len(site.works()) == 1
 
 
+@pytest.mark.slow
 def test_a_twin_that_cannot_be_decoded_is_quarantined(site):
     site.arrive(instance())
     site.settle()
@@ -168,6 +171,7 @@ def test_a_twin_that_cannot_be_decoded_is_quarantined(site):
     assert "not comparable" in site.instances()[1].reason
 
 
+@pytest.mark.slow
 def test_a_correction_withdraws_what_was_read_and_reuses_the_reading(site):
     site.arrive(instance())
     site.settle()
@@ -188,6 +192,7 @@ def test_a_correction_withdraws_what_was_read_and_reuses_the_reading(site):
     assert any("a correction" in line for line in site.told("alert"))
 
 
+@pytest.mark.slow
 def test_a_correction_of_what_was_never_read_is_simply_read(site):
     site.arrive(instance())
     site.settle()
@@ -199,6 +204,7 @@ def test_a_correction_of_what_was_never_read_is_simply_read(site):
     ]
 
 
+@pytest.mark.slow
 def test_a_correction_to_another_study_withdraws_in_the_old_one(site):
     site.arrive(instance())
     site.settle()
@@ -212,6 +218,7 @@ def test_a_correction_to_another_study_withdraws_in_the_old_one(site):
     ]
 
 
+@pytest.mark.slow
 def test_a_late_copy_of_what_was_corrected_is_not_taken_for_a_correction(site):
     for patient in ("P1", "P2", "P1"):
         site.arrive(instance(PatientID=patient))
@@ -219,6 +226,7 @@ def test_a_late_copy_of_what_was_corrected_is_not_taken_for_a_correction(site):
     assert [row.state for row in site.instances()] == ["corrected", "sorted", "quarantined"]
 
 
+@pytest.mark.slow
 def test_a_purged_twin_is_known_by_the_digest_of_its_pixels(site):
     name = site.arrive(instance())
     site.settle()

@@ -104,6 +104,7 @@ def test_every_attribute_of_the_identity_counts(file, change):
     assert look(file(instance(**{"PatientName": "A^B"} | change))).identity_digest != before
 
 
+@pytest.mark.slow
 def test_pixels_are_not_read(file, monkeypatch):
     data = instance(pixels=radiograph(2048, 2048))
     path = file(data)
@@ -181,6 +182,7 @@ def test_elements_out_of_order_are_forgiven_only_when_the_pixels_are_found(file)
         instance_facts(file(data + data[start:]))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_bytes_come_the_answer_is_facts_or_a_reason(file, data):

@@ -110,6 +110,7 @@ def test_the_dead_letter_without_a_result_stays_the_dead_letter(open_site):
     assert [row.state for row in site.works()] == ["dead"]
 
 
+@pytest.mark.slow
 def test_a_correction_is_known_by_the_later_twin(open_site):
     site = open_site()
     site.arrive(instance())
@@ -129,6 +130,7 @@ def test_a_correction_is_known_by_the_later_twin(open_site):
     assert [work.sources for work in works] == [[1], [1], [2]]
 
 
+@pytest.mark.slow
 def test_a_twin_after_reindexing_is_still_known(open_site):
     site = open_site()
     site.arrive(instance())

@@ -30,6 +30,7 @@ def finish(site, state="finished"):
         connection.execute(WORKS.update().values(state=state, changed_at=site.now))
 
 
+@pytest.mark.slow
 def test_images_and_results_leave_a_day_after_the_last_delivery(site, janitor):
     name = site.arrive(instance())
     site.settle()
@@ -96,6 +97,7 @@ def test_what_somebody_must_look_at_stays_and_what_nobody_needs_goes(site, janit
     assert site.files(".") == [quarantined]
 
 
+@pytest.mark.slow
 def test_rows_and_timeline_go_when_the_window_for_duplicates_is_over(site, janitor):
     site.arrive(instance())
     site.settle()
@@ -111,6 +113,7 @@ def test_rows_and_timeline_go_when_the_window_for_duplicates_is_over(site, janit
     assert not site.rows(EVENTS)
 
 
+@pytest.mark.slow
 def test_arms_and_shadow_readings_go_with_their_study(tmp_path):
     site = Site(tmp_path)
     roll(tmp_path / "rollout", candidate=4, shadow=True)
@@ -133,6 +136,7 @@ def test_arms_and_shadow_readings_go_with_their_study(tmp_path):
     site.close()
 
 
+@pytest.mark.slow
 def test_a_crash_while_purging_is_made_good_when_the_file_is_seen_again(site, janitor):
     name = site.arrive(instance())
     site.settle()

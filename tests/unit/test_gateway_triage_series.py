@@ -145,6 +145,7 @@ def test_slices_of_two_patients_never_meet(site):
     assert len({work.patient_digest for work in site.works()}) == 2
 
 
+@pytest.mark.slow
 def test_a_corrected_series_is_withdrawn_at_once_and_its_reading_reused_when_whole(site):
     send(site, 1, 2, NumberOfSeriesRelatedInstances=2)
     site.later(3)
@@ -160,6 +161,7 @@ def test_a_corrected_series_is_withdrawn_at_once_and_its_reading_reused_when_who
     assert len(site.works()) == 3
 
 
+@pytest.mark.slow
 def test_a_half_corrected_series_is_read_anew_on_both_sides(site):
     send(site, 1, 2, 3, NumberOfSeriesRelatedInstances=3)
     site.later(3)

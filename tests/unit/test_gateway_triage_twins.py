@@ -138,6 +138,7 @@ def test_a_poisonous_twin_is_quarantined_and_the_next_one_compared(tmp_path):
     site.close()
 
 
+@pytest.mark.slow
 def test_lossy_jpeg_2000_twins_of_other_quality_are_quarantined(tmp_path):
     site = Site(tmp_path)
     given = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4", "SOPInstanceUID": "1.2.3.4.1"}

@@ -176,6 +176,7 @@ def is_closed(client):
         return True
 
 
+@pytest.mark.slow
 def test_a_client_that_never_ends_its_head_is_dropped(tmp_path):
     with open_door(settings_for(tmp_path, patience_s=0.5)) as door:
         for beginning in (b"", b"POST /studies HTTP/1.1\r\nHost: x\r\n"):
@@ -186,6 +187,7 @@ def test_a_client_that_never_ends_its_head_is_dropped(tmp_path):
                 assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_a_client_of_one_byte_a_second_is_answered_408_and_hinders_nobody(tmp_path):
     with open_door(settings_for(tmp_path, patience_s=1.0)) as door:
         slow = [connect(door) for _ in range(40)]
@@ -229,6 +231,7 @@ def test_a_stopping_door_lets_requests_under_way_finish(tmp_path):
     context.audit.close()
 
 
+@pytest.mark.slow
 def test_a_changed_port_opens_a_new_door_without_a_restart(tmp_path):
     settings = settings_for(tmp_path)
     with socket.socket() as probe, socket.socket() as second:

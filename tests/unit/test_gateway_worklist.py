@@ -263,6 +263,7 @@ def test_a_film_under_which_the_server_fails_is_read_alone_three_times_and_then_
     assert "dead letter" in works.timeline(work)[-1]
 
 
+@pytest.mark.slow
 def test_nothing_of_its_pipeline_is_under_way_beside_what_is_read_alone(stand):
     worklist, works = stand
     busy = works.add()
@@ -313,6 +314,7 @@ def test_a_reader_that_comes_back_gets_its_works_at_once_and_only_its_own(stand)
     assert works.row(theirs).state == WorkState.LEASED
 
 
+@pytest.mark.slow
 def test_many_readers_at_once_lease_each_work_once(stand):
     worklist, works = stand
     ids = [works.add() for _ in range(40)]
@@ -344,6 +346,7 @@ def test_a_gateway_that_cannot_be_reached_is_no_fault_of_the_work(tmp_path):
     worklist.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [

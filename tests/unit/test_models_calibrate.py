@@ -55,6 +55,7 @@ def test_the_interval_holds_the_auc_and_widens_when_films_belong_to_few_patients
     assert grouped.high - grouped.low > 1.5 * (single.high - single.low)
 
 
+@pytest.mark.slow
 def test_the_temperature_undoes_a_scaled_logit() -> None:
     scores, labels = overlapping_classes(40_000)
     logits = 2 * scores + np.log(0.6 / 0.4)  # the true log odds of these classes

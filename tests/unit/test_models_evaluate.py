@@ -44,6 +44,7 @@ def shifted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_model_agrees_with_itself(films: Path) -> None:
     result = evaluate(films, MODEL, RULES, reference=MODEL)
     assert (result.films, result.patients, result.auc.value) == (16, 8, 1.0)
@@ -52,6 +53,7 @@ def test_a_model_agrees_with_itself(films: Path) -> None:
     assert result.compared.auc_difference.p == result.compared.delong.p == 1.0
 
 
+@pytest.mark.slow
 def test_the_films_that_flip_are_named_and_the_calibration_error_tells(films: Path, shifted: Path) -> None:
     result = evaluate(films, shifted, RULES, reference=MODEL)
     assert len(result.compared.flips) == 8
@@ -61,12 +63,14 @@ def test_the_films_that_flip_are_named_and_the_calibration_error_tells(films: Pa
     assert result.calibration.expected > 0.4 > evaluate(films, MODEL, RULES).calibration.expected
 
 
+@pytest.mark.slow
 def test_a_test_split_reads_only_the_patients_kept_for_it(films: Path) -> None:
     every, test = evaluate(films, MODEL, RULES), evaluate(films, MODEL, RULES, test_split=0)
     assert 0 < test.patients < every.patients
     assert test.films == 2 * test.patients
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_comparison(films: Path, shifted: Path) -> None:
     words = ["evaluate", "--data", str(films), "--model", str(shifted), "--card", str(RULES), "--reference", str(MODEL)]
     table = CliRunner().invoke(app, words)

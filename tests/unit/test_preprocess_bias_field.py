@@ -46,6 +46,7 @@ def phantom():
     return values, field, head, corrected(values)
 
 
+@pytest.mark.slow
 def test_the_field_is_simpleitks_within_a_hundredth_of_a_percent(phantom):
     values, _, _, result = phantom
     assert np.abs(values / result / by_simpleitk(values) - 1.0).max() < 1e-4
@@ -80,6 +81,7 @@ def test_a_view_into_a_bucket_is_corrected_and_nothing_around_it_changes(phantom
     assert (bucket == -5.0).all()
 
 
+@pytest.mark.slow
 def test_voxels_outside_the_mask_do_not_count():
     values, _, _ = uneven()
     mask = np.ones(SHAPE, np.uint8)

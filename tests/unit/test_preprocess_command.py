@@ -104,6 +104,7 @@ def test_the_json_holds_no_identifier_and_no_name_unless_asked(ct, tmp_path):
     assert "image000.dcm" in with_them
 
 
+@pytest.mark.slow
 def test_of_mixed_series_the_acquired_one_with_the_most_images_is_taken(ct, tmp_path):
     lay(ct, series_files(ramp(12), attributes={"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}), "a")
     lay(ct, series_files(ramp(20), attributes={"ImageType": ["DERIVED", "SECONDARY", "MPR"]}), "b")

@@ -122,6 +122,7 @@ def test_bits_outside_the_stored_ones_do_not_count(preprocessor, bits, high_bit,
 SIZES = [(2141, 1763), (300, 500), (225, 224), (224, 225), (100, 90), (448, 1000), (150, 500), (1024, 33)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows_columns", SIZES, ids=str)
 def test_any_size_is_averaged_by_area_and_stretched(preprocessor, rows_columns):
     stored = radiograph(*rows_columns)
@@ -137,6 +138,7 @@ def test_noise_is_averaged_and_not_sampled(preprocessor):
     assert_reads_as(preprocessor, dataset, noise)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows_columns", [(2048, 2048), (896, 1000), (1792, 1792)], ids=str)
 def test_halving_a_large_film_first_stays_close_to_the_area_average(preprocessor, rows_columns):
     rough = radiograph(*rows_columns) + np.random.default_rng(2).normal(0, 40, rows_columns)

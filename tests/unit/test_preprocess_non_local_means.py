@@ -67,6 +67,7 @@ def test_every_voxel_is_what_the_definition_says(weights, planes, patch, search)
     assert np.abs(found - expected).max() < 2e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 12, 300), (19, 70, 9), (2, 3, 4), (8, 33, 257)])
 def test_tiles_and_slabs_leave_no_seam(shape):
     noisy = np.random.default_rng(7).normal(50, 10, shape).astype(np.float32)

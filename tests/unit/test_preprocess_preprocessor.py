@@ -29,6 +29,7 @@ def test_the_kind_is_the_volume_recipes_own():
     assert _VOLUME == KIND
 
 
+@pytest.mark.slow
 def test_a_server_of_films_imports_nothing_of_volumes():
     told = f"""
 import sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from film_reference import image
 from films import Stored, compressed, film, to_bytes
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -28,6 +29,7 @@ def stored_values(draw) -> Stored:
     return Stored(values, bits, allocated, high_bit, signed, draw(st.integers(0, 2**allocated - 1)))
 
 
+@pytest.mark.slow
 @SHARED
 @given(stored=stored_values(), place=st.floats(-0.5, 1.5), width=st.floats(1.2, 4.0), polarity=st.integers(1, 2))
 def test_any_layout_and_any_wide_window_gives_what_the_reference_gives(preprocessor, stored, place, width, polarity):
@@ -48,6 +50,7 @@ def test_any_layout_and_any_wide_window_gives_what_the_reference_gives(preproces
     np.testing.assert_allclose(got, expected, rtol=0, atol=4e-4)
 
 
+@pytest.mark.slow
 @SHARED
 @given(
     stored=stored_values(),
@@ -87,6 +90,7 @@ NARROW = Stored(
 )
 
 
+@pytest.mark.slow
 @SHARED
 @example(stored=NARROW, syntax=JPEG2000Lossless)
 @given(stored=stored_values(), syntax=st.sampled_from([RLELossless, JPEGLSLossless, JPEG2000Lossless]))
@@ -113,6 +117,7 @@ def test_any_bytes_are_refused_by_name(preprocessor, junk, preamble):
 HEADER = to_bytes(film(np.arange(100 * 90, dtype=np.uint8).reshape(100, 90) // 3 * 2))
 
 
+@pytest.mark.slow
 @settings(SHARED, max_examples=300)
 @given(at=st.integers(132, len(HEADER) - 9000), value=st.integers(0, 255), cut=st.integers(0, 3))
 def test_any_byte_of_a_header_may_be_wrong(preprocessor, at, value, cut):

@@ -50,6 +50,7 @@ def on_the_plane(picture: np.ndarray, stack: Stack, shift_mm: np.ndarray, rows_m
     return SimpleITK.GetArrayFromImage(target.Execute(image))
 
 
+@pytest.mark.slow
 def test_each_place_lies_between_the_two_slices_around_it(volume, stack):
     assert volume.series.tilt_degrees == pytest.approx(18.5, abs=0.1)
     assert np.ptp(np.diff(stack.distances_mm)) > 1, "the distances are uneven"

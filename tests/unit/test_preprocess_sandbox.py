@@ -48,6 +48,7 @@ def assert_reads(preprocessor: FilmPreprocessor) -> None:
     np.testing.assert_array_equal(preprocessor.read(GOOD_J2K).image, preprocessor.read(to_bytes(GOOD)).image)
 
 
+@pytest.mark.slow
 def test_compressed_films_share_one_child_and_native_ones_need_none(recipe):
     with limited(recipe) as made:
         made.read(to_bytes(GOOD))
@@ -81,6 +82,7 @@ def deaths(monkeypatch):
     return waiting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT], ids=lambda death: death.name)
 def test_a_codec_that_crashes_twice_refuses_its_film_and_the_next_is_read(recipe, deaths, death):
     with limited(recipe) as made:
@@ -94,6 +96,7 @@ def test_a_codec_that_crashes_twice_refuses_its_film_and_the_next_is_read(recipe
         assert_reads(made)
 
 
+@pytest.mark.slow
 def test_a_film_whose_decoding_process_is_killed_beside_it_is_read_all_the_same(recipe, deaths):
     with limited(recipe) as made:
         deaths.append(signal.SIGKILL)
@@ -101,6 +104,7 @@ def test_a_film_whose_decoding_process_is_killed_beside_it_is_read_all_the_same(
         assert not deaths
 
 
+@pytest.mark.slow
 def test_an_rle_frame_that_makes_its_decoder_panic_is_refused_and_costs_no_process(recipe):
     dataset = film(Stored(radiograph(100, 90)))
     plane = b"".join(b"\x81\x05" for _ in range(9000 // 128)) + b"\xd9\x05"  # 70 runs of 128 and one of 40
@@ -113,6 +117,7 @@ def test_an_rle_frame_that_makes_its_decoder_panic_is_refused_and_costs_no_proce
         assert child_of(made) == pid
 
 
+@pytest.mark.slow
 def test_a_codec_that_hangs_is_stopped_by_name_and_the_next_film_is_read(recipe):
     with limited(recipe, timeout_s=0.3) as made:
         assert_reads(made)
@@ -125,6 +130,7 @@ def test_a_codec_that_hangs_is_stopped_by_name_and_the_next_film_is_read(recipe)
         assert_reads(made)
 
 
+@pytest.mark.slow
 def test_a_child_that_died_between_two_films_is_replaced_unnoticed(recipe):
     with limited(recipe) as made:
         assert_reads(made)
@@ -167,6 +173,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_bomb_is_refused_within_its_memory_limit_and_the_next_film_is_read(recipe, bomb):
     syntax, build = BOMBS[bomb]
@@ -187,6 +194,7 @@ def peak_bytes(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
+@pytest.mark.slow
 def test_a_film_that_fits_its_memory_limit_is_read_where_a_larger_one_is_refused(recipe):
     with limited(recipe, memory_bytes=64 * MIB) as made:
         for side in (1000, 8000):
@@ -199,6 +207,7 @@ def test_a_film_that_fits_its_memory_limit_is_read_where_a_larger_one_is_refused
                     made.read(dicom)
 
 
+@pytest.mark.slow
 def test_the_child_ends_with_its_parent_however_that_dies():
     script = (
         "import os, signal, sys; from pathlib import Path; from wetread_preprocess import FilmPreprocessor\n"
@@ -226,6 +235,7 @@ def raw_rle(dataset) -> bytes:
     return struct.pack("<16I", 1, 64, *[0] * 14) + runs + b"\0" * (len(runs) % 2)
 
 
+@pytest.mark.slow
 def test_the_child_leaves_no_file_descriptor_behind():
     """In a process of its own: others that tests have left running open files, too."""
     script = (

@@ -154,6 +154,7 @@ _MULTIFRAME = file_bytes(multiframe(noise(6), np.arange(6)[:, None] * [0.0, 0.0,
 
 
 class TestBrokenFiles:
+    @pytest.mark.slow
     @given(seed=st.integers(0, 2**32))
     @settings(max_examples=150, deadline=None)
     def test_a_file_with_flipped_bytes_is_read_or_refused_by_name(self, seed):

@@ -88,6 +88,7 @@ def test_signed_pixels_are_bit_equal_too(preprocessor, syntax, bits):
     np.testing.assert_array_equal(preprocessor.read(compressed(dataset, syntax)).image, plain)
 
 
+@pytest.mark.slow
 def test_jpeg_2000_that_stores_signed_pixels_as_unsigned_words_is_bit_equal(preprocessor):
     values = radiograph(1100, 1030, 12).astype(int) - 2048
     dataset = film(Stored(values, 16, signed=True), WindowCenter=0, WindowWidth=4000)
@@ -132,6 +133,7 @@ def test_compressed_rgb_is_read_when_gray_and_refused_when_not(preprocessor, syn
         preprocessor.read(compressed(coloured, syntax))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows_columns", [(1024, 1024), (1100, 1300), (1025, 1400)], ids=str)
 @pytest.mark.parametrize("level", [None, 45])
 def test_reduced_jpeg_2000_stays_within_the_stated_tolerance(preprocessor, rows_columns, level):
@@ -153,6 +155,7 @@ def _j2k(pixels: np.ndarray, level: int | None = None, levels: int = 5) -> bytes
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [0, 1, 5])
 def test_jpeg_2000_is_read_with_any_number_of_wavelet_levels(preprocessor, levels):
     stored = radiograph(1100, 1200)
@@ -161,6 +164,7 @@ def test_jpeg_2000_is_read_with_any_number_of_wavelet_levels(preprocessor, level
     assert_within_tolerance(got[0], image(dataset, stored))
 
 
+@pytest.mark.slow
 def test_padding_in_reduced_jpeg_2000_is_black_and_does_not_bleed(preprocessor):
     stored = radiograph(1120, 1120) // 2 + 500
     expected = image(film(Stored(stored), **window(12)), stored)
@@ -245,6 +249,7 @@ def test_jpeg_2000_and_near_lossless_samples_stay_within_tolerance(
     assert np.quantile(difference, 0.999) <= WORST_OFF * allowance
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("crop", range(2))
 def test_jpeg_2000_of_benchmark_films_stays_within_tolerance(data_folder, preprocessor, crop):

@@ -76,6 +76,7 @@ def made(site: Site, folder: Path, wish: Wish) -> making.Built:
     return build(site, wish, folder, folder.parent / "cache", lambda _what, _done, _all: None)
 
 
+@pytest.mark.slow
 def test_a_build_replaces_the_network_alone_and_writes_its_engine_down(
     site: Site, network: Path, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_build_replaces_the_network_alone_and_writes_its_engine_down(
     assert BuildRecord.load(built.folder) == built.record
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
 def test_int8_is_repeatable_and_build_json_names_no_patient(site, network, films, tmp_path) -> None:
     wish = Wish(PIPELINE, network, precision="int8", calibration=films, films=16, int8=QUICK)
@@ -114,6 +116,7 @@ def test_int8_is_repeatable_and_build_json_names_no_patient(site, network, films
     assert any("--accelerators openvino" in remark for remark in first.remarks)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
 def test_other_films_give_another_record(site, network, films, tmp_path) -> None:
     wish = Wish(PIPELINE, network, precision="int8", calibration=films, films=16, int8=QUICK)
@@ -134,6 +137,7 @@ def test_pictures_calibrate_too_even_noise(site, network, tmp_path) -> None:
     assert built.record.calibration.films_without_patient == 16
 
 
+@pytest.mark.slow
 def test_too_few_films_and_a_folder_without_any_are_refused(site, network, films, tmp_path) -> None:
     for path in sorted(films.iterdir())[10:]:
         path.unlink()

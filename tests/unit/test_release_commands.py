@@ -14,7 +14,7 @@ from tiny_release import PIPELINE as TINY
 from tiny_release import TinySite
 from typer.testing import CliRunner
 from wetread_client.rollout import Gate, open_store
-from wetread_release import promotion, publishing
+from wetread_release import device, promotion, publishing
 from wetread_release.cli import app
 from wetread_release.draft import Draft, content_digest
 from wetread_release.errors import RegistryAway
@@ -205,6 +205,7 @@ class TestABrokenOffPublish:
         manifest.write_text(manifest.read_text().replace('"ada"', '"eve"'))
         assert desk.call("publish", draft).stdout.strip() == "2"
 
+    @pytest.mark.slow
     def test_goes_on_when_a_rollback_did_not_wait_for_it(self, desk, draft, tmp_path, monkeypatch):
         for number in (1, 2):
             desk.call("publish", next_draft(tmp_path, number))
@@ -265,6 +266,7 @@ class TestTheFirstPublishOfAShippedPipeline:
 
 
 class TestPromoteAndRollBack:
+    @pytest.mark.slow
     def test_there_and_back(self, desk, draft, tmp_path):
         desk.agent()
         desk.call("publish", draft)
@@ -360,6 +362,27 @@ class TestList:
 
     def test_of_an_unknown_pipeline_fails(self, desk):
         assert "there is no pipeline nowhere here" in desk.call("list", "nowhere", code=1).stderr
+
+
+class TestBuildHere:
+    @pytest.fixture
+    def published(self, tmp_path, monkeypatch):
+        """A state folder with a stable release of a pipeline that the checkout ships."""
+        site = TinySite(tmp_path / "site")
+        monkeypatch.chdir(site.root)
+        Desk(site.state).call("publish", site.draft(2.0), "--force", "a test")
+        return site
+
+    @pytest.mark.parametrize(("gpu", "tensorrt"), [(None, 11), (device.Gpu((9, 0)), 0)])
+    def test_does_nothing_without_a_gpu_or_without_tensorrt(self, published, monkeypatch, gpu, tensorrt):
+        monkeypatch.setattr(device, "find_gpu", lambda: gpu)
+        monkeypatch.setattr(device, "tensorrt_version", lambda: tensorrt)
+        before = sorted(published.folder.rglob("*"))
+        words = ["build", "--here", "--pipeline", TINY, "--state-dir", str(published.state)]
+        result = CliRunner().invoke(app, words)
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert "this machine has no GPU with TensorRT" in result.stderr
+        assert sorted(published.folder.rglob("*")) == before
 
 
 class TestKeygen:

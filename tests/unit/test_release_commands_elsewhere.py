@@ -21,6 +21,7 @@ def addresses(tmp_path):
         site.stop()
 
 
+@pytest.mark.slow
 def test_a_release_is_published_promoted_and_rolled_back_with_stores_elsewhere(tmp_path, addresses):
     registry, rollouts = addresses
 

@@ -14,6 +14,7 @@ from wetread_release.golden import ask, draw_films, golden_films, golden_of, gol
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_golden_films_are_drawn_alike_each_time_and_cover_every_label():
     films = golden_films(ROOT)
     assert films == golden_films(ROOT)

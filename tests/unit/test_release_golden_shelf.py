@@ -14,6 +14,7 @@ def golden(*films):
     return Golden(films, file_digest(FILM_MODEL), ())
 
 
+@pytest.mark.slow
 def test_films_are_those_of_the_gate_and_are_drawn_once(tmp_path, monkeypatch):
     root = TinySite(tmp_path / "site").root
     wanted = golden(("pneumonia", 3), ("normal", 5))
@@ -24,6 +25,7 @@ def test_films_are_those_of_the_gate_and_are_drawn_once(tmp_path, monkeypatch):
     assert shelf.films(wanted) == films
 
 
+@pytest.mark.slow
 def test_films_that_cannot_be_drawn_are_told_and_leave_nothing(tmp_path):
     root = TinySite(tmp_path / "site").root
     shelf = GoldenShelf(root, tmp_path / "golden")

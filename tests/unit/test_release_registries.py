@@ -70,6 +70,7 @@ def resign(folder: Path, keys: Path, **changed: object) -> None:
 
 
 class TestPutAndFetch:
+    @pytest.mark.slow
     def test_what_was_put_comes_back_whole(self, registry, release, keys, tmp_path):
         made = release()
         registry.put(PIPELINE, 1, made.folder)
@@ -77,6 +78,7 @@ class TestPutAndFetch:
         assert folder_digests(tmp_path / "copy") == folder_digests(made.folder)
         assert registry.manifest(PIPELINE, 1)[0] == made.manifest
 
+    @pytest.mark.slow
     def test_releases_are_listed_in_order_of_number(self, registry, release):
         assert registry.pipelines() == registry.releases(PIPELINE) == ()
         for number in (10, 9, 2):
@@ -84,6 +86,7 @@ class TestPutAndFetch:
         assert registry.releases(PIPELINE) == (2, 9, 10)
         assert registry.pipelines() == (PIPELINE,)
 
+    @pytest.mark.slow
     def test_what_is_published_never_changes(self, registry, release, keys, tmp_path):
         registry.put(PIPELINE, 1, release(1, "first").folder)
         with pytest.raises(BadDraft, match="never changes"):
@@ -252,6 +255,7 @@ class TestCrashes:
         assert registry.releases(PIPELINE) == (1,)
         assert not left.exists()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("call", ["fsync", "rename"])
     def test_a_kill_at_any_write_leaves_all_or_nothing(self, registry, release, tmp_path, keys, call):
         """A child is killed at its first, second, ... call until one comes through."""
@@ -290,6 +294,7 @@ class TestCrashes:
 
 
 class TestRemote:
+    @pytest.mark.slow
     @pytest.mark.parametrize("registry", ["memory", "s3"], indirect=True)
     def test_files_without_a_manifest_are_no_release_and_go(self, registry, release, tmp_path):
         made = release()
@@ -315,6 +320,7 @@ class TestRemote:
         assert put[-1].endswith(MANIFEST)
         assert put[-2].endswith(SIGNATURE)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("registry", ["s3"], indirect=True)
     def test_of_two_writers_at_once_one_has_the_number(self, registry, release, monkeypatch):
         """The other one puts its manifest after our look and before our own."""

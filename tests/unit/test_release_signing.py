@@ -38,6 +38,7 @@ class TestKeys:
         found = sorted(path.name for path in keys.rglob("*") if path.is_file())
         assert found == sorted([SIGNING_KEY, f"{key_info(keys).id}.pem"])
 
+    @pytest.mark.slow
     def test_processes_at_once_agree_on_one_key(self, tmp_path):
         with multiprocessing.get_context("spawn").Pool(4) as pool:
             made = pool.map(ensure_key, [tmp_path] * 8)

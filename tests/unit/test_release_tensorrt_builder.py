@@ -46,6 +46,7 @@ def small(tmp_path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_reference_classifier_compiles(precision, tmp_path, compiler):
     path = in_precision(CLASSIFIER, precision, tmp_path, {})
@@ -57,6 +58,7 @@ def test_the_reference_classifier_compiles(precision, tmp_path, compiler):
     assert plan.key.tensorrt == compiler.version
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_3d_meshnet_compiles_with_a_range_for_every_axis(precision, tmp_path, data_folder, compiler):
@@ -68,6 +70,7 @@ def test_the_3d_meshnet_compiles_with_a_range_for_every_axis(precision, tmp_path
     assert plan.plan_bytes > 0
 
 
+@pytest.mark.slow
 def test_half_precision_makes_a_smaller_plan(tmp_path, compiler):
     sizes = {
         precision: build_plan(
@@ -166,6 +169,7 @@ def test_a_plan_of_a_cpus_libraries_is_never_handed_to_triton(small, tmp_path, c
         plan.require_servable()
 
 
+@pytest.mark.slow
 def test_the_death_of_the_compiler_is_an_error_with_its_last_words(small, tmp_path, compiler):
     with Compiler(tmp_path) as doomed:
         os.kill(doomed.process_id, signal.SIGSEGV)
@@ -217,6 +221,7 @@ class TestLibraries:
 
         assert libraries.find_libraries(tmp_path).compiler == RTX
 
+    @pytest.mark.slow
     def test_what_the_libraries_print_is_no_answer(self, tmp_path):
         (tmp_path / "loud.py").write_text(
             "import os\nos.write(1, b'hello\\n')\n__version__ = '11.4'\nILogger = object\nBuilder = lambda _: None\n"

@@ -56,6 +56,7 @@ def bad(tmp_path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nvidia")
 def test_what_passes_says_for_which_shapes_and_what_that_does_not_prove(run, good):
     result = run(good, "--batch", "1,4,32")
@@ -66,6 +67,7 @@ def test_what_passes_says_for_which_shapes_and_what_that_does_not_prove(run, goo
     assert "Triton's own plan" in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nvidia")
 def test_what_is_refused_stands_in_a_table_with_the_remedy(run, bad):
     result = run(bad)
@@ -76,6 +78,7 @@ def test_what_is_refused_stands_in_a_table_with_the_remedy(run, bad):
     assert f"wetread release preflight: {bad}: one thing is in the way" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nvidia")
 def test_json_has_every_node_and_the_figures_of_the_compile(run, good):
     document = json.loads(run(good, "--json").stdout)
@@ -88,6 +91,7 @@ def test_json_has_every_node_and_the_figures_of_the_compile(run, good):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nvidia")
 @pytest.mark.parametrize(("precision", "noise"), [("int8", True), ("fp16", False), ("fp32", False)])
 def test_a_precision_that_is_made_for_the_question_says_what_it_is_made_of(run, tmp_path, precision, noise):

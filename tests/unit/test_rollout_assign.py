@@ -24,11 +24,13 @@ def read_by_candidate(rollout):
 
 
 class TestAssign:
+    @pytest.mark.slow
     @pytest.mark.parametrize("percent", [0.5, 1, 10, 30, 50, 90, 99.5])
     @pytest.mark.parametrize("salt", ["a1b2c3d4", "0123456789abcdef"])
     def test_the_share_of_100_000_keys_is_within_half_a_point(self, percent, salt):
         assert abs(len(read_by_candidate(at(percent, salt))) / COUNT * 100 - percent) < 0.5
 
+    @pytest.mark.slow
     def test_a_growing_share_moves_nobody_out(self):
         shares = [read_by_candidate(at(percent)) for percent in (0, 1, 10, 30, 31, 75, 100)]
         for smaller, larger in itertools.pairwise(shares):
@@ -36,10 +38,12 @@ class TestAssign:
         assert len(shares[0]) == 0
         assert len(shares[-1]) == COUNT
 
+    @pytest.mark.slow
     def test_another_candidate_begins_with_other_patients(self):
         first, second = (read_by_candidate(at(10, salt)) for salt in ("a1b2c3d4", "e5f6a7b8"))
         assert abs(len(first & second) / COUNT - 0.01) < 0.002, "as if by chance"
 
+    @pytest.mark.slow
     def test_it_is_the_same_in_every_process(self):
         code = (
             "from wetread_client.rollout import *; import sys;"

@@ -117,6 +117,7 @@ class TestSet:
         assert code == 1
         assert "another command is changing probe" in err
 
+    @pytest.mark.slow
     def test_it_is_in_force_in_another_process_within_a_second(self, store, state, call):
         """A reader that follows the rollout decides by 30 % at the latest one second after the command ended."""
         reader = subprocess.Popen([sys.executable, "-c", _READER, str(state / "rollout")], stdout=subprocess.PIPE)

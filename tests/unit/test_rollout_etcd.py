@@ -32,6 +32,7 @@ class TestAway:
             with pytest.raises(StoreAway, match=f"127.0.0.1:{port}"):
                 call()
 
+    @pytest.mark.slow
     def test_an_etcd_that_comes_back_is_used_again(self, tmp_path):
         site = EtcdSite(tmp_path)
         site.start()
@@ -73,6 +74,7 @@ class TestAway:
 
 
 class TestLease:
+    @pytest.mark.slow
     def test_it_outlives_its_lease_while_its_process_lives(self, etcd, tmp_path, monkeypatch):
         url = f"etcd://127.0.0.1:{etcd.port}/test/{tmp_path.name}"
         monkeypatch.setattr("wetread_client.rollout.etcd_store.LEASE_S", 2)

@@ -31,6 +31,7 @@ class TestFolder:
         with pytest.raises(RolloutError, match=r"1\.json"):
             open_store(str(tmp_path)).read(PIPELINE)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("call", ["fsync", "link"])
     def test_a_kill_at_any_write_leaves_all_or_nothing(self, tmp_path, call):
         store = open_store(str(tmp_path))

@@ -162,6 +162,7 @@ class TestConflicts:
             store.write(replace(first, reason="late"))
         assert store.history(PIPELINE) == (first, second)
 
+    @pytest.mark.slow
     def test_of_many_at_once_one_comes_through(self, store, url):
         """Threads with stores of their own write the same revision, thirty times."""
         rollout = adopted()
@@ -220,6 +221,7 @@ class TestWriter:
         assert got.wait(30)
         thread.join()
 
+    @pytest.mark.slow
     def test_it_ends_with_its_process(self, store, url):
         with _child(_HOLDS_LOCK, url) as child:
             assert child.stdout.readline() == b"held\n"
@@ -315,6 +317,7 @@ class TestChanged:
 
 
 class TestAnotherProcess:
+    @pytest.mark.slow
     def test_a_share_is_in_force_there_within_a_second(self, store, url):
         store.write(adopted())
         store.write(candidate())
@@ -330,6 +333,7 @@ class TestAnotherProcess:
             child.kill()
         assert max(delays) < 1.0, delays
 
+    @pytest.mark.slow
     def test_processes_at_once_take_every_step_once(self, store, url):
         """Each reads, takes a step and writes until it came through, without the lock."""
         store.write(adopted())
