@@ -117,6 +117,12 @@ demo-pacs: setup ## The whole trip: storescu sends films, report and capture app
 serve: setup ## Serve the pipelines on 127.0.0.1: HTTP 8000, gRPC 8001, metrics 8002
 	$(BIN)/wetread serve
 
+build/kernels/.ready: $(VENV)/.ready $(wildcard preprocess_backend/wetread_preprocess/volumes/*.py)
+	@echo "set-up: the kernels of CT and MR volumes are compiled (half a minute)"
+	@NUMBA_CACHE_DIR=$(abspath build/kernels) $(BIN)/python -c "import wetread_preprocess.volumes, \
+	  wetread_preprocess.volumes.compiled as compiled; compiled.compile_kernels()"
+	@touch $@
+
 # Each tier of tests takes pytest's words in ARGS: make check ARGS="-x tests/unit/test_gateway_rules.py".
 # Files are dealt out whole, long ones first; servers are waited for, so there are more workers than cores.
 WORKERS ?= $(shell nproc)
@@ -129,12 +135,12 @@ check: setup ## Lint, types and unit tests, in 90 seconds: before every commit
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types unit
 
 .PHONY: unit
-unit: setup ## The unit tests alone
+unit: setup build/kernels/.ready ## The unit tests alone
 	$(PYTEST) -n $(WORKERS) -m "not triton and not pacs and not slow and not full" $(UNIT) $(ARGS)
 
 .PHONY: test
-test: setup-models setup-tensorrt ## Every promise at its smallest size, with the real servers, in 8 minutes
-	$(PYTEST) -n $(shell echo $$(( $(WORKERS) * 2 ))) -m "not full" $(ARGS)
+test: setup-models setup-tensorrt build/kernels/.ready ## Every promise at its smallest size, with the real servers, in 8 minutes
+	$(PYTEST) -n $(shell echo $$(( $(WORKERS) + 1 ))) -m "not full" $(ARGS)
 
 # A shard that has passed on this state of the files is not run again, so that a run that was stopped goes on.
 STATE = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD || echo -$$(git diff HEAD | sha1sum | cut -c1-8))
@@ -148,7 +154,7 @@ images_TESTS := tests/images
 pixelmed_TESTS := tests/pacs -m pixelmed
 
 .PHONY: test-full
-test-full: setup-models setup-tensorrt ## Full counts of everything, hours: a night, a release; goes on where it was stopped
+test-full: setup-models setup-tensorrt build/kernels/.ready ## Full counts of everything, hours: a night, a release; goes on where it was stopped
 	@$(MAKE) --no-print-directory $(SHARDS:%=$(FULL)/%.passed)
 
 $(FULL)/images.passed: images

@@ -22,6 +22,8 @@ CHECKOUT = Path(__file__).parents[1]
 SHARED = ("live_stack", "hospital", "server", "orthanc", "_postgres")
 """Fixtures that start a server once in a session, dearest first."""
 
+# Kernels are compiled once for all workers and servers; `make` does so before the first test.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(CHECKOUT / "build" / "kernels"))
 # The same examples in every run of `make test`; the full tier looks for new ones.
 settings.register_profile("wetread", deadline=None, derandomize=not IS_FULL, database=None)
 settings.load_profile("wetread")

@@ -1,7 +1,6 @@
 """A site with pipelines of series whose slots are filled with small models, and a plain client of it."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from wetread_release.volume_pipeline import VOLUME, VolumeSpec, volume_draft
 
 CHECKOUT = Path(__file__).parents[1]
 SHIPPED = CHECKOUT / "model_repository"
-KERNELS = CHECKOUT / "build" / "kernels"
 """Compiled once for all tests."""
 SEGMENTER = VolumeSpec("segmenter", VOLUME, TensorConfig("LOGITS", "FP32", (3, -1, -1, -1)))
 CLASSIFIER = VolumeSpec("classifier", VOLUME, TensorConfig("LOGITS", "FP32", (-1,)))
@@ -61,7 +59,7 @@ class VolumeSite:
         """Serve it; kernels come from the cache that all tests share."""
         told = {"root": self.root, "store": self.folder / "served", "state": self.state, "exit_timeout_s": 2.0}
         told["startup_timeout_s"] = 600.0  # compiling the kernels, where nobody has, on a busy machine
-        with shared_kernels(), EmbeddedTriton(ServerConfig.on_free_ports(**{**told, **settings})) as server:
+        with EmbeddedTriton(ServerConfig.on_free_ports(**{**told, **settings})) as server:
             yield server
 
     def version(self, name: str, role: str) -> Path:
@@ -100,18 +98,6 @@ class VolumeSite:
             for part in draft.parts
         ]
         return replace(draft, parts=tuple(parts))
-
-
-@contextmanager
-def shared_kernels() -> Iterator[None]:
-    """Have servers that are started meanwhile keep their kernels in one folder."""
-    before = os.environ.get("NUMBA_CACHE_DIR")
-    os.environ["NUMBA_CACHE_DIR"] = before or str(KERNELS)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["NUMBA_CACHE_DIR"]
 
 
 def shipped_document(pipeline: str, role: str) -> dict:

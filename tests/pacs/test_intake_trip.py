@@ -11,7 +11,7 @@ from wetread_bench.orthanc import missing
 pytestmark = [
     pytest.mark.pacs,
     pytest.mark.triton,
-    pytest.mark.slow,
+    pytest.mark.full,  # make test has the bench of the receiver
     pytest.mark.skipif(bool(missing("Orthanc", "storescu")), reason=missing("Orthanc", "storescu")),
 ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tiers import tried
 from wetread_bench.load_stack import LoadStack, locust
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("storescp") is None, reason="storescp is missing (make setup-system)"),
 ]
 
+SECONDS = tried("10", "60")
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -42,8 +44,8 @@ def test_a_short_day_with_bursts_of_every_class_is_answered_and_nothing_is_lost(
         code, told = run(
             stack,
             tmp_path / "load.json",
-            seconds="20",
-            day_s="20",
+            seconds=SECONDS,
+            day_s=SECONDS,
             day_factor="60",
             stat="0.2",
             shares="pacs=2,series=1,dicomweb=2,read=2,triton_http=1,triton_grpc=1",

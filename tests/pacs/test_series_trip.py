@@ -139,6 +139,7 @@ def test_real_series_give_valid_objects_with_every_pixel_in_its_place(name, data
 @pytest.mark.data
 @pytest.mark.triton
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_brain_of_384_images_comes_back_segmented_by_a_real_model(data_folder, tmp_path) -> None:
     spec = VolumeSpec("segmenter", replace(VOLUME, name="volume"), TensorConfig("logits", "FP32", (3, -1, -1, -1)))
     files = sorted((data_folder / "dicom" / "mr_t1").iterdir())

@@ -15,7 +15,7 @@ SHORT = SwapPlan(cycles=3, films=2, capacity_s=1.0, quiet_s=0.5, settle_s=0.6, m
 
 
 @pytest.mark.triton
-@pytest.mark.slow
+@pytest.mark.full  # make test swaps under the same load in test_release_swap_plain
 def test_a_short_run_swaps_and_counts_without_a_fault(tmp_path: Path) -> None:
     result = bench_swap(CHECKOUT, tmp_path, SHORT, "test", lambda _: None)
     assert result.faults == ()

@@ -16,6 +16,7 @@ import tritonclient.grpc
 import tritonclient.http
 import tritonclient.utils
 from films import film, to_bytes
+from tiers import only_full
 from wetread_client import AsyncClient, Client, Reading, Rejected, Retry, Unavailable
 from wetread_client.cli import main
 from wetread_client.connect import connect
@@ -222,7 +223,7 @@ def test_the_async_client_reads_what_the_client_reads(server, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("protocol", "by_name"), [("http", True), ("http", False), ("grpc", False)])
+@pytest.mark.parametrize(("protocol", "by_name"), [("http", True), *only_full(("http", False), ("grpc", False))])
 def test_a_server_restarted_under_a_client_finds_no_film_at_fault(tmp_path, protocol, by_name):
     dicom = film_bytes()
     first = EmbeddedTriton(ServerConfig.on_free_ports(store=tmp_path / "store"))

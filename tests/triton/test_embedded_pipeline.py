@@ -13,6 +13,7 @@ import pytest
 import tritonclient.http
 import tritonclient.utils
 from films import film, to_bytes
+from tiers import only_full
 from tiny_repository import wait_for
 from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_embedded.slots import empty_slots
@@ -73,7 +74,7 @@ def test_every_process_of_the_pipeline_comes_back_under_load(tmp_path):
         assert len({value for _, value in answered}) == 1
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, *only_full(signal.SIGINT)])
 def test_wetread_serve_prints_where_it_listens_and_stops_in_order(tmp_path, signal_number):
     command = [Path(sys.executable).with_name("wetread"), "serve", "--store", tmp_path]
     for port in ("--http-port", "--grpc-port", "--metrics-port"):

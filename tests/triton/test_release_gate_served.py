@@ -144,6 +144,7 @@ def test_limits_of_a_file_can_stop_what_passes_by_default(site, films, tmp_path)
     assert "1000 are needed" in err
 
 
+@pytest.mark.full
 def test_without_films_synthetic_ones_are_read_and_that_is_said(site):
     draft = site.draft(0.0)
     shutil.copyfile(
@@ -190,6 +191,7 @@ def test_a_pipeline_without_a_reference_is_gated_alone(site, films):
     assert record(draft)["reference"] is None
 
 
+@pytest.mark.full
 def test_a_triton_that_somebody_else_started_is_asked_about_this_draft_alone(site, films, tmp_path):
     draft, laid_out = quantised(site, 1.0), tmp_path / "laid-out"
     code, out, err = run(draft, "--lay-out", laid_out, "--state-dir", site.state)

@@ -249,5 +249,5 @@ def test_only_the_outputs_that_are_asked_for_are_sent(asker):
 
 
 def test_kernels_are_kept_where_the_server_was_told(triton):
-    kept = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parents[2] / "build" / "kernels")
+    kept = Path(os.environ["NUMBA_CACHE_DIR"])
     assert any(path.is_file() for path in kept.rglob("*"))
