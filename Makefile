@@ -164,9 +164,11 @@ $(FULL)/%.passed:
 	WETREAD_TIER=full $(PYTEST) -n $(WORKERS) $($*_TESTS) -o timeout=3000 --junitxml=$(@D)/$*.xml $(ARGS)
 	@touch $@
 
-.PHONY: test-pixelmed
-test-pixelmed: setup ## A handful of reports through PixelMed's validator (needs setup-pixelmed)
-	$(BIN)/python -m pytest -q -m pixelmed tests/pacs
+.PHONY: coverage
+coverage: setup-models setup-tensorrt build/kernels/.ready ## Share of lines that make test runs, per package; processes that it starts count, too
+	@rm -rf build/coverage && mkdir -p build/coverage
+	$(PYTEST) -n $(WORKERS) -m "not full" --cov --cov-report= -o timeout=900 $(ARGS)
+	$(BIN)/python tests/coverage_by_package.py build/coverage/data*
 
 .PHONY: test-dicom-validator
 test-dicom-validator: setup ## The demo's reports through dicom-validator (needs the internet: it fetches the standard)

@@ -47,9 +47,9 @@ def _group(item: pytest.Item) -> str:
 
 
 def _session_fixtures(item: pytest.Function) -> set[str]:
-    """Names of an item's fixtures that live as long as the session."""
+    """Names of an item's fixtures that outlive its module."""
     found = item._fixtureinfo.name2fixturedefs
-    return {name for name, definitions in found.items() if definitions[-1].scope == "session"}
+    return {name for name, definitions in found.items() if definitions[-1].scope in ("session", "package")}
 
 
 def _is_quick(item: pytest.Item) -> bool:

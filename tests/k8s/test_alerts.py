@@ -9,6 +9,7 @@ import pytest
 import yaml
 from rules import CHECKOUT, FOREIGN, MONITORING, alerts, groups, metrics_of, rules
 from scraped import DAY_S, Change, One, healthy
+from tiers import tried
 
 pytestmark = [
     pytest.mark.slow,
@@ -140,7 +141,7 @@ def promtool(folder, *runs: Run) -> subprocess.CompletedProcess[str]:
 
 def test_every_alert_fires_for_what_it_is_for_and_no_other_does(tmp_path):
     minutes, half_hours = Run(60, MINUTES), Run(1800, 60)
-    for name, case in CASES.items():
+    for name, case in list(CASES.items())[:: tried(4, 1)]:
         (half_hours if case.is_long else minutes).add(name, case.changes, case.fires)
     done = promtool(tmp_path, minutes, half_hours)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -12,6 +12,7 @@ import pytest
 from highdicom.ko import KeyObjectSelectionDocument
 from highdicom.sr import srread
 from report_cases import CASES, of_kind, order, parsed, reading
+from tiers import only_full
 from wetread_gateway.results.order import REPORT_KINDS, ObjectKind
 from wetread_gateway.results.reporter import Reporter
 from wetread_gateway.results.source import Source
@@ -36,6 +37,16 @@ MENDED = {
     "chinese": _NAMES,
     "wrong values": "<PatientSex>|<PatientBirthDate>|<StudyTime>|<StudyDate>",
 }
+EVERY_DAY = (
+    "positive",
+    "two findings",
+    "an adult",
+    "refused",
+    "withdrawn",
+    "missing slices",
+    "long names",
+    "wrong values",
+)
 OF_THE_STUDY = {"long names", "three groups"}
 
 
@@ -52,7 +63,7 @@ def reporter():
     return Reporter()
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=[*EVERY_DAY, *only_full(*(name for name in CASES if name not in EVERY_DAY))])
 def written(request, reporter, tmp_path_factory):
     """All objects of one case as files, by kind, and the source film; built once for all validators."""
     folder = tmp_path_factory.mktemp("written")

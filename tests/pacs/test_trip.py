@@ -199,6 +199,7 @@ def test_films_of_other_sizes_and_depths_come_back_too(hospital, tmp_path) -> No
     assert len(await_objects(hospital, film.study, 2)) == 2
 
 
+@pytest.mark.full
 def test_a_dead_destination_delays_no_good_one(triton: EmbeddedTriton, tmp_path: Path) -> None:
     nobody = free_port()
     dead = f'[[destination]]\nname = "gone"\nae_title = "GONE"\nhost = "127.0.0.1"\nport = {nobody}\n'

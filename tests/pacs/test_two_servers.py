@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.pacs,
     pytest.mark.triton,
-    pytest.mark.slow,
+    pytest.mark.full,
     pytest.mark.skipif(bool(missing("Orthanc", "storescu")), reason=missing("Orthanc", "storescu")),
 ]
 RATE = 3.0  # films a second: it is the events that are tried, not the load
@@ -186,29 +186,29 @@ def test_servers_come_and_go_and_a_release_is_promoted_and_every_film_has_one_re
     assert "reader" not in ward.gateway.processes()
     times = {}
     with Load(ward.gateway.url).running() as load:
-        load.await_more(3)
+        load.await_more(10)
         times["quiet"] = time.monotonic()
 
         os.kill(one.server.pid, signal.SIGKILL)
         assert await_true(lambda: one.probe("/readyz") == 503)
         assert one.probe("/healthz") == 200
         one.server.stop()
-        load.await_more(3)
+        load.await_more(5)
         one.start_server()
         assert await_true(lambda: one.probe("/readyz") == 200)
-        load.await_more(3)
+        load.await_more(5)
         times["killed"] = time.monotonic()
 
         two.drain()
-        load.await_more(3)
+        load.await_more(5)
         two.start_server()
         two.start_reader()
-        load.await_more(3)
+        load.await_more(5)
         times["drained"] = time.monotonic()
 
         publish_wider(ward.folder / "draft", ward.state)
         release_command(ward.state, "promote", "chest_xray", *APPROVED)
-        load.await_more(8)
+        load.await_more(15)
         times["promoted"] = time.monotonic()
     assert load.wrong == []
 

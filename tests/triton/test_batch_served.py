@@ -186,7 +186,7 @@ def test_a_server_that_dies_in_the_midst_fails_no_study(films, tmp_path):
                 inventory=Inventory(Archive(), str(films)),
                 shard=Shard(),
                 out=FolderOut(tmp_path / "out"),
-                connect=lambda name: Client(server.http_url, name, retry=quick),
+                connect=lambda name: Client(server.http_url, name, retry=quick, timeout_s=10.0),
                 options=DeskOptions(backoff=quick),
                 pace=pace,
             )

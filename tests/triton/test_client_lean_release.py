@@ -46,7 +46,7 @@ class Caller:
         self.errors: list[WetreadError] = []
 
     def run(self, stop: threading.Event) -> None:
-        while not stop.wait(0.02):  # what is loaded beside must find some time on the cores
+        while not stop.wait(0.1):  # what is loaded beside must find some time on the cores
             try:
                 self.readings.append(self._client.read(self._film))
             except WetreadError as error:

@@ -119,6 +119,7 @@ def test_a_well_quantised_draft_passes_and_leaves_what_publish_needs(site, films
     assert (draft / "gate/report.html").is_file()
 
 
+@pytest.mark.full
 def test_an_int8_of_the_wrong_calibration_is_stopped_and_its_films_are_shown(site, films):
     draft = quantised(site, 0.02)
     code, _, err = run(draft, "--data", films, "--state-dir", site.state)

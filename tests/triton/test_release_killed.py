@@ -18,7 +18,7 @@ from wetread_client.rollout import AgentState
 pytestmark = [pytest.mark.triton, pytest.mark.slow, pytest.mark.kills]
 
 LOG = logging.getLogger(__name__)
-KILLS = tried(4, 200)
+KILLS = tried(3, 200)
 SEED = int(os.environ.get("WETREAD_SEED", "0"))
 TOLERANCE = 1e-5
 APPROVED = ("--approved-by", "grace", "--reason", "a test of kills")

@@ -94,6 +94,7 @@ def test_an_engineers_model_fills_the_slot_by_a_release_and_can_be_replaced(tiny
 
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.full
 def test_meshnet_in_the_slot_finds_white_and_grey_matter_in_the_sources_pixels(data_folder, tmp_path):
     """The figures of an adult's brain, and white matter that lies in grey matter; by the recipe that ships."""
     site = VolumeSite(

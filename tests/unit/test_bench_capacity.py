@@ -84,6 +84,7 @@ def test_a_precision_that_was_not_measured_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [25.0, 40.0])
+@pytest.mark.full
 def test_the_model_is_fed_with_the_arrivals_of_the_run(rate: float) -> None:
     # one slot of 20 ms: what waits can be computed from the arrivals one by one (Lindley's equation)
     moments, free_at, latencies = poisson_moments(0.0, rate, random.Random(3)), 0.0, []

@@ -22,6 +22,8 @@ from wetread_bench.autoscale.study import STEP_MINUTE, naive, step_outcome
 from wetread_bench.autoscale.worklist import ReaderSettings, Worklist, quantile_s
 from wetread_bench.simulate_command import app
 
+pytestmark = pytest.mark.full  # its kernels take half a minute to compile
+
 CHECKOUT = Path(__file__).parents[2]
 SHAPE = (0.6, 0.8, 0.95, 1.1, 1.6)
 SLOW = ServiceCurve((1, 2, 4), (9.0, 9.6, 10.0), (SHAPE,) * 3, (0.0, 0.05, 0.3), (0.0, 0.05, 0.6))
@@ -45,7 +47,6 @@ def mean_s(worklist: Worklist) -> float:
     return float((counts * middles).sum() / counts.sum())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("load", [0.5, 0.8])
 def test_a_single_exponential_server_is_theorys(load: float) -> None:
     # M/M/1: the time in the system is exponential with the rate mu - lambda
@@ -137,7 +138,6 @@ def test_a_days_peak_hour_needs_ten_pods() -> None:
     assert 9.0 < committed.peak_hour_per_s / capacity <= 10.0
 
 
-@pytest.mark.full
 def test_a_good_manifest_keeps_a_day_and_broken_ones_are_told_apart() -> None:
     day = Day.make(SLOW.peak(4), 3)
     cpu = Metric("ContainerResource", "cpu", "Utilization", 70, "triton")
@@ -162,7 +162,6 @@ def test_a_metric_that_fails_leaves_the_others_to_grow_and_nothing_to_shrink() -
     assert blind.direction_changes == 0
 
 
-@pytest.mark.slow
 def test_a_longer_cold_start_recovers_later() -> None:
     quick, late = (
         step_outcome(GOOD, SLOW, Cluster(cold_start_s=seconds)).recovered_after_s(STEP_MINUTE) for seconds in (10, 240)
@@ -191,7 +190,6 @@ def shipped() -> tuple[Manifest, ServiceCurve, Day]:
     )
 
 
-@pytest.mark.full
 def test_the_shipped_manifest_keeps_the_peak_day(shipped: tuple[Manifest, ServiceCurve, Day]) -> None:
     manifest, curve, day = shipped
     outcome = simulate(day, manifest, curve)
@@ -254,7 +252,6 @@ spec:
 """
 
 
-@pytest.mark.slow
 def test_the_command_tells_of_a_day_and_fails_where_a_bar_is_missed(tmp_path: Path) -> None:
     words = small_site(tmp_path, HPA.format(most=20))
     good = CliRunner().invoke(app, [*words, "--json", "--naive", "--step", "4", "--plot", str(tmp_path / "day.svg")])

@@ -42,6 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_short_run_writes_every_artefact_and_resumes_only_its_own_recipe(folder: Path, tmp_path: Path) -> None:
     repository, work = tmp_path / "repository", tmp_path / "work"
     words = ["train", "--data", str(folder), "--repository", str(repository), "--work", str(work), "--batch", "7"]

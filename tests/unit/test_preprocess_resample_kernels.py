@@ -77,6 +77,13 @@ def test_a_second_process_compiles_nothing(package, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_link_to_the_package_is_the_package_and_compiles_nothing(package, tmp_path):
+    (tmp_path / "served").symlink_to(package.parents[1])
+    assert ask(package, tmp_path / "cache") == (6, 0, 1)
+    assert ask(tmp_path / "served" / "wetread_preprocess" / "volumes", tmp_path / "cache") == (6, 1, 0)
+
+
+@pytest.mark.slow
 def test_code_that_was_replaced_is_never_answered_from_the_cache(package, tmp_path):
     assert ask(package, tmp_path / "cache")[0] == 6
     two = package / "two.py"

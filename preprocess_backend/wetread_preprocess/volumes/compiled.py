@@ -137,14 +137,18 @@ class Primitive(Generic[_Arguments, _Result]):
 
 
 def _with_compiled_names(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the function with every kernel that it calls in the form that numba knows."""
+    """Return the function with every kernel that it calls in the form that numba knows.
+
+    numba's cache tells functions apart by the path of their file: links to this package are one package.
+    """
     assert isinstance(function, FunctionType)
+    code = function.__code__.replace(co_filename=os.path.realpath(function.__code__.co_filename))
     names = {
         name: value.compiled() if isinstance(value, Kernel | Primitive) else value
         for name, value in function.__globals__.items()
         if name in function.__code__.co_names or name.startswith("__")
     }
-    twin = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+    twin = FunctionType(code, names, function.__name__, function.__defaults__)
     twin.__qualname__ = function.__qualname__
     return twin
 
