@@ -126,7 +126,8 @@ build/kernels/.ready: $(VENV)/.ready $(wildcard preprocess_backend/wetread_prepr
 # Each tier of tests takes pytest's words in ARGS: make check ARGS="-x tests/unit/test_gateway_rules.py".
 # Files are dealt out whole, long ones first; servers are waited for, so there are more workers than cores.
 WORKERS ?= $(shell nproc)
-PYTEST = $(BIN)/python -m pytest -q --dist loadgroup --no-loadscope-reorder
+# One thread a process: workers share the cores already.
+PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --dist loadgroup --no-loadscope-reorder
 
 UNIT := tests/unit tests/contract tests/test_architecture.py
 
@@ -140,7 +141,7 @@ unit: setup build/kernels/.ready ## The unit tests alone
 
 .PHONY: test
 test: setup-models setup-tensorrt build/kernels/.ready ## Every promise at its smallest size, with the real servers, in 8 minutes
-	$(PYTEST) -n $(shell echo $$(( $(WORKERS) + 1 ))) -m "not full" $(ARGS)
+	$(PYTEST) -n $(WORKERS) -m "not full" $(ARGS)
 
 # A shard that has passed on this state of the files is not run again, so that a run that was stopped goes on.
 STATE = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD || echo -$$(git diff HEAD | sha1sum | cut -c1-8))

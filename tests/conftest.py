@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHECKOUT = Path(__file__).parents[1]
-SHARED = ("live_stack", "hospital", "server", "orthanc", "_postgres")
+SHARED = ("server", "orthanc", "_postgres")
 """Fixtures that start a server once in a session, dearest first."""
 
 # Kernels are compiled once for all workers and servers; `make` does so before the first test.
@@ -47,9 +47,9 @@ def _group(item: pytest.Item) -> str:
 
 
 def _session_fixtures(item: pytest.Function) -> set[str]:
-    """Names of an item's fixtures that outlive its module."""
+    """Names of an item's fixtures that live as long as the session."""
     found = item._fixtureinfo.name2fixturedefs
-    return {name for name, definitions in found.items() if definitions[-1].scope in ("session", "package")}
+    return {name for name, definitions in found.items() if definitions[-1].scope == "session"}
 
 
 def _is_quick(item: pytest.Item) -> bool:

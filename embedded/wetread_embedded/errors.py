@@ -30,6 +30,10 @@ class StartFailed(EmbeddedError):
     """The server died or a model did not load while starting."""
 
 
+class StartCrashed(StartFailed):
+    """The server was ended by a signal while starting: Triton 2.51 may abort on a busy machine, whatever it loads."""
+
+
 class StartTimeout(StartFailed):
     """A pipeline did not become ready in time."""
 

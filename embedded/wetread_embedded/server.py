@@ -1,6 +1,7 @@
 """A real tritonserver as a context manager."""
 
 import contextlib
+import logging
 import socket
 import time
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import Self
 from wetread_embedded import shared_memory, stubs
 from wetread_embedded.attendant import Attendant, find_attendant
 from wetread_embedded.config import ServerConfig
-from wetread_embedded.errors import PortInUse, StartFailed, StartTimeout
+from wetread_embedded.errors import PortInUse, StartCrashed, StartFailed, StartTimeout
 from wetread_embedded.heal import Heal
 from wetread_embedded.process import ServerProcess
 from wetread_embedded.requirements import check
@@ -17,6 +18,9 @@ from wetread_embedded.rest import Rest
 from wetread_embedded.runtime import Runtime
 from wetread_embedded.store import Store
 
+LOG = logging.getLogger(__name__)
+
+CRASH_TRIES = 2
 PORT_TRIES = 5  # a free port may be taken between our look and the server's bind
 _BIND_FAILED = (
     "already in use",
@@ -166,6 +170,12 @@ class EmbeddedTriton:
             except PortInUse:
                 if 0 not in wanted or attempt == PORT_TRIES:
                     raise
+            except StartCrashed as crash:
+                if attempt == CRASH_TRIES:
+                    raise
+                LOG.warning("the server is started again: %s", crash)
+                stubs.kill(store.prefix)
+                shared_memory.remove(store.prefix)
             else:
                 return
 
@@ -204,7 +214,7 @@ class EmbeddedTriton:
             raise PortInUse(msg)
         reasons = "\n".join(process.failures())
         msg = f"the server ended with {process.exit_code} while starting\n{reasons}\nthe log: {self.config.log_path}"
-        raise StartFailed(msg)
+        raise StartCrashed(msg) if (process.exit_code or 0) < 0 else StartFailed(msg)
 
 
 def server_environment(config: ServerConfig, runtime: Runtime, store: Store) -> dict[str, str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="package")  # not a session's: it would keep a core busy under all tests that come later
+@pytest.fixture(scope="module")  # not a session's: it would keep a core busy under all tests that come later
 def live_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     """The real stack with films read through it, and a Prometheus over it, for all tests."""
     if absent := missing_programs():

@@ -36,7 +36,7 @@ NEW = (
     "new knee {model} --modality DX --body-part KNEE --labels normal,fracture,effusion --background normal "
     "--values imagenet --codes {codes} --state-dir {state}"
 )
-GATE = "gate {draft} --times 2 --state-dir {state}"
+GATE = "gate {draft} --times 4 --state-dir {state}"
 PUBLISH = "publish {draft} --reason first --state-dir {state}"
 PROMOTE = "promote knee --approved-by Somebody --reason tried --state-dir {state}"
 CODES = """{

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 CHECKOUT = Path(__file__).parents[2]
-ROUTINE = tried(100, 160)
+ROUTINE = tried(80, 160)
 
 
 def test_a_stat_film_passes_the_routine_films_that_wait(triton: EmbeddedTriton, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.triton, pytest.mark.slow]
+pytestmark = [pytest.mark.triton, pytest.mark.full]
 
 
 def write_lean(draft: Path) -> None:
@@ -46,7 +46,7 @@ class Caller:
         self.errors: list[WetreadError] = []
 
     def run(self, stop: threading.Event) -> None:
-        while not stop.wait(0.1):  # what is loaded beside must find some time on the cores
+        while not stop.is_set():
             try:
                 self.readings.append(self._client.read(self._film))
             except WetreadError as error:

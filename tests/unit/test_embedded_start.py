@@ -1,5 +1,6 @@
 """What the embedded server decides before it starts: requirements, store, command line, settings."""
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_embedded.attendant import find_attendant
 from wetread_embedded.config import find_checkout
-from wetread_embedded.errors import StartFailed, StoreInUse
+from wetread_embedded.errors import StartCrashed, StartFailed, StoreInUse
 from wetread_embedded.requirements import Host, problems
 from wetread_embedded.runtime import Runtime
 from wetread_embedded.server import command_line, server_environment
@@ -144,6 +145,23 @@ def test_a_fresh_start_makes_the_served_copy_anew_and_keeps_releases_rollouts_an
     assert ServedCopy(store / "model_repository", store / "ensembles").release_of(PIPELINE) == 2
     assert [file for file in files(store) if file.read_bytes() == b"of the last start"] == []
     assert {file: file.read_bytes() for file in kept} == kept
+
+
+@pytest.mark.parametrize(("crashes", "starts"), [(1, True), (2, False)])
+def test_a_server_that_aborts_while_starting_is_started_once_more(tmp_path, monkeypatch, crashes, starts):
+    launched = []
+
+    def launch(*_):
+        launched.append(len(launched))
+        if len(launched) <= crashes:
+            raise StartCrashed("the server ended with -6 while starting")
+
+    monkeypatch.setattr(EmbeddedTriton, "_launch", launch)
+    server, store = EmbeddedTriton(ServerConfig.on_free_ports(store=tmp_path)), Store.open(tmp_path)
+    with contextlib.nullcontext() if starts else pytest.raises(StartCrashed):
+        server._launch_on_ports(Runtime.find(), store)
+    assert len(launched) == 2
+    store.close()
 
 
 def test_a_store_is_held_by_one_server_and_free_after_its_end(tmp_path):

@@ -1,4 +1,4 @@
-"""The adapter's rules, as prometheus-adapter renders them, give numbers on the running stack's real metrics."""
+"""The running stack's real metrics hold what the adapter's rules, the alerts and the dashboards ask for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import yaml
 from adapter import Rule, rules
 from live_stack import NAMESPACE
 from manifests import K8S, named, rendered
+from rules import FOREIGN, OF_A_POD, dashboard_queries, metrics_of
+from rules import rules as recording_rules
 
 if TYPE_CHECKING:
     from live_stack import LiveStack
@@ -114,3 +116,35 @@ def test_keda_and_the_hpa_wish_the_same():
 
 def _number(text: str) -> float:
     return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+
+
+def test_every_metric_that_a_rule_or_a_dashboard_names_is_told_by_the_running_stack(live_stack: LiveStack):
+    asked = set().union(
+        *(metrics_of(rule["expr"]) for rule in recording_rules()), *map(metrics_of, dashboard_queries())
+    )
+    recorded = {rule["record"] for rule in recording_rules() if "record" in rule}
+    wanted = asked - recorded - FOREIGN - OF_A_POD
+    told = {name for name in wanted if live_stack.await_query(f"count({name})", timeout_s=2.0)}
+    assert wanted - told == set()
+
+
+def test_prometheus_understands_every_query_and_records_every_objective(live_stack: LiveStack):
+    for query in dashboard_queries():
+        live_stack.query(query)
+    for rule in recording_rules():
+        if "record" in rule:
+            assert live_stack.await_query(rule["record"]), rule["record"]
+
+
+def test_a_stack_that_reads_films_has_only_the_test_certificate_and_the_drift_of_drawn_films_to_tell(live_stack):
+    expected = {"WetreadCertificateEndsSoon", "WetreadCertificateEndsNow", "WetreadDrift", "WetreadDriftBegins"}
+    live_stack.await_query("slo:wetread_errors:ratio_rate5m")
+    assert live_stack.prometheus.firing() <= expected
+
+
+def test_latencies_count_every_work_from_its_receipt(live_stack: LiveStack):
+    for family in ("study", "delivery"):
+        rows = live_stack.query(f"wetread_gateway_{family}_seconds_count")
+        assert sum(value for _, value in rows) >= 8
+    rows = live_stack.query('wetread_gateway_works_made_total{priority="stat"}')
+    assert sum(value for _, value in rows) >= 2
