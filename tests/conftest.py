@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from kept_alive import KeptAlive
 from postgres_server import fresh_database, postgres_server
 from tiers import IS_FULL
-from wetread_embedded import EmbeddedTriton, ServerConfig
+from wetread_embedded import ServerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,10 +67,10 @@ def data_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptAlive]:
     """A running Triton with the pipelines of this checkout."""
     store = tmp_path_factory.mktemp("store")
-    with EmbeddedTriton(ServerConfig.on_free_ports(root=CHECKOUT, store=store)) as running:
+    with KeptAlive(ServerConfig.on_free_ports(root=CHECKOUT, store=store)) as running:
         yield running
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from wetread_embedded import EmbeddedTriton
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class KeptAlive:
-    """Runs a server on the ports that its first start chose; a context that leaves no process behind."""
+    """Runs a server on the ports that its first start chose; a context that leaves no process behind.
+
+    It has all that the server of the moment has.
+    """
 
     def __init__(self, config: ServerConfig) -> None:
         self.server = EmbeddedTriton(config)
@@ -32,6 +35,9 @@ class KeptAlive:
         self._closing.set()
         self._thread.join()
         self.server.stop()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.server, name)
 
     def _watch(self) -> None:
         while not self._closing.is_set():

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import onnx
 import tritonclient.grpc
+from kept_alive import KeptAlive
 from series_files import series_files
 from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_embedded.slots import PLACEHOLDER
@@ -55,11 +56,11 @@ class VolumeSite:
             self._fill(filling)
 
     @contextmanager
-    def served(self, **settings: object) -> Iterator[EmbeddedTriton]:
+    def served(self, **settings: object) -> Iterator[KeptAlive]:
         """Serve it; kernels come from the cache that all tests share."""
         told = {"root": self.root, "store": self.folder / "served", "state": self.state, "exit_timeout_s": 2.0}
         told["startup_timeout_s"] = 600.0  # compiling the kernels, where nobody has, on a busy machine
-        with EmbeddedTriton(ServerConfig.on_free_ports(**{**told, **settings})) as server:
+        with KeptAlive(ServerConfig.on_free_ports(**{**told, **settings})) as server:
             yield server
 
     def version(self, name: str, role: str) -> Path:
