@@ -124,7 +124,7 @@ build/kernels/.ready: $(VENV)/.ready $(wildcard preprocess_backend/wetread_prepr
 	@touch $@
 
 # Each tier of tests takes pytest's words in ARGS: make check ARGS="-x tests/unit/test_gateway_rules.py".
-# Files are dealt out whole, long ones first; servers are waited for, so there are more workers than cores.
+# Files are dealt out whole, long ones first.
 WORKERS ?= $(shell nproc)
 # One thread a process: workers share the cores already.
 PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --dist loadgroup --no-loadscope-reorder

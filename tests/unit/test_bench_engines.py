@@ -27,6 +27,7 @@ def changed(**values: Answer) -> list[Answer]:
     return answers
 
 
+@pytest.mark.slow
 def test_flips_and_the_drop_of_the_auc_are_counted_over_labelled_films() -> None:
     seen = compare(FP32, changed(f4=Answer((0.05,), (False,))), FILMS, TRUTH, (0.5,))
     assert (seen.films, seen.flips, seen.flips_percent) == (8, 1, 12.5)

@@ -113,6 +113,7 @@ def test_latency_counts_from_the_intended_moment(tmp_path: Path) -> None:
     assert max(seen["latencies_ms"]) > 1000
 
 
+@pytest.mark.slow
 def test_the_plain_stack_answers_and_writes_its_log(pixels: np.ndarray, tmp_path: Path) -> None:
     database = tmp_path / "log.sqlite"
     client = make_app(MODELS / "chest_xray_classifier" / "1" / "model.onnx", database).test_client()

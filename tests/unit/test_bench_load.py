@@ -45,6 +45,7 @@ def test_moments_are_in_order_and_at_random():
     assert deviation == pytest.approx(mean, rel=0.05)  # of an exponential distribution
 
 
+@pytest.mark.slow
 def test_the_peak_hour_of_the_day_has_225_transactions_times_the_factor():
     assert max(DAY) == 225
     found = list(moments(Plan(86400.0, day_factor=10.0), 1.0, random.Random(1)))

@@ -90,6 +90,7 @@ def test_a_model_that_fails_when_run_loads_nevertheless(model: Path) -> None:
         session.run(["LOGITS"], {"IMAGE": FILM})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(Kind), ids=lambda kind: kind.name)
 def test_every_kind_is_a_whole_draft_that_publish_takes(kind: Kind, shipped: Shipped, tmp_path: Path) -> None:
     make(shipped, kind, tmp_path / "draft")

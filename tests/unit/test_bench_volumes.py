@@ -190,6 +190,7 @@ def test_monai_that_cannot_be_installed_is_no_error_of_the_bench(
         make_monai(tmp_path / "venv")
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_bench_makes_the_grid_of_1_mm(tiny_ct: Path) -> None:
     with VolumePreprocessor(recipe("ct"), 1) as preprocessor:
         volume = preprocessor.read(read_files(tiny_ct))

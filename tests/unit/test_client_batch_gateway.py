@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlalchemy import insert, update
 from web_door import instance, open_door, settings_for, waiting_work
 from wetread_client.batch import pace as module
@@ -15,9 +16,8 @@ from wetread_gateway.state.tables import WORKS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
-
+@pytest.mark.slow
 def test_what_a_gateway_has_to_read_is_told_from_spool_and_store(tmp_path: Path):
     with open_door(settings_for(tmp_path)) as door:
         queue = GatewayQueue(door.url)

@@ -100,6 +100,7 @@ def test_a_picture_is_read_as_a_declared_film(stand_in, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["findings"]
 
 
+@pytest.mark.slow
 def test_heatmaps_are_asked_for_and_drawn_only_on_demand(film, stand_in, tmp_path, capsys):
     assert run("read", film, "--url", stand_in.url) == 0
     assert run("read", film, "--url", stand_in.url, "--heatmap", tmp_path / "maps") == 0

@@ -143,6 +143,7 @@ def reading_of(probability: float, heatmap: np.ndarray | None) -> Reading:
     return Reading("chest_xray", 3, (finding,), 0.4, heatmap, Notes(), 1.0)
 
 
+@pytest.mark.slow
 def test_a_positive_reading_is_drawn_as_colour_where_the_heatmap_is_strong_and_nowhere_else():
     film = np.full((400, 300), 120, np.uint8)
     heatmap = np.zeros((1, 224, 168), np.uint8)

@@ -126,6 +126,7 @@ def test_what_cannot_be_looked_into_is_left_for_the_server_to_name(tmp_path):
     assert not any(work.is_series for work in found.works)
 
 
+@pytest.mark.slow
 def test_films_and_series_are_read_in_one_call_each_by_its_pipeline(stand_in, study, capsys):
     stand_in.served = ("chest_xray", "brain_mr", "chest_ct")
     assert run("read", study, "--json", "--url", stand_in.url, "--any-body-part") == 0
@@ -145,6 +146,7 @@ def test_films_and_series_are_read_in_one_call_each_by_its_pipeline(stand_in, st
     assert all(header["parameters"]["any_body_part"] for header in stand_in.headers)
 
 
+@pytest.mark.slow
 def test_no_uid_of_a_patients_series_is_printed(stand_in, study, capsys):
     run("read", study, "--json", "--url", stand_in.url)
     out = capsys.readouterr()
@@ -152,6 +154,7 @@ def test_no_uid_of_a_patients_series_is_printed(stand_in, study, capsys):
     assert "2.25." not in out.out + out.err
 
 
+@pytest.mark.slow
 def test_the_table_tells_what_was_chosen_and_why_and_the_volumes(stand_in, study, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     stand_in.served = ("chest_xray", "brain_mr", "chest_ct")

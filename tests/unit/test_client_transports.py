@@ -77,6 +77,7 @@ def test_connections_are_kept_and_one_serves_many_requests(stand_in):
     assert stand_in.connections == 1
 
 
+@pytest.mark.slow
 def test_regions_are_registered_once_and_used_again(stand_in):
     with Client(stand_in.url, transport="shm") as client:
         for seed in range(10):
@@ -108,6 +109,7 @@ def test_without_a_pool_each_request_registers_a_region_of_its_own(stand_in):
     assert not stand_in.regions
 
 
+@pytest.mark.slow
 def test_many_threads_share_a_few_regions_without_mixing_films(stand_in):
     transport = SharedMemoryTransport(HttpTransport(Endpoint.parse(stand_in.url)), regions=3)
     films = [bytes([n]) * (1000 + n) for n in range(40)]

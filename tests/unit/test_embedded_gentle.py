@@ -25,6 +25,7 @@ def start(folder, version) -> int:
     return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 def test_only_the_stub_of_a_marked_version_starts_at_a_low_priority(tmp_path, stub, monkeypatch):
     monkeypatch.setattr(gentle, "may_raise", lambda: True)
     (tmp_path / "python").mkdir()

@@ -62,6 +62,7 @@ def test_all_problems_are_told_at_once():
     assert len(problems(dataclasses.replace(GOOD, numpy="2.0.0", glibc=(2, 17)))) == 2
 
 
+@pytest.mark.slow
 def test_the_preflight_says_ok_and_warns_of_nothing():
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "wetread_embedded.preflight"], capture_output=True, text=True, check=False
@@ -70,6 +71,7 @@ def test_the_preflight_says_ok_and_warns_of_nothing():
     assert done.stdout.startswith("ok")
 
 
+@pytest.mark.slow
 def test_a_missing_pytriton_names_the_extra():
     code = (
         "import importlib.metadata as m; from wetread_embedded import runtime, preflight\n"
@@ -123,6 +125,7 @@ def test_the_store_is_made_anew_and_keeps_the_cache_unless_fresh(tmp_path):
     fresh.close()
 
 
+@pytest.mark.slow
 def test_a_fresh_start_makes_the_served_copy_anew_and_keeps_releases_rollouts_and_keys(tmp_path, monkeypatch):
     site = TinySite(tmp_path)
     monkeypatch.chdir(site.root)

@@ -211,6 +211,7 @@ class TestLines:
         places |= {("e", "f", 1, "g", "h"): 15, ("e", "f", 1, "i"): 16, ("a", "not there"): 3, ("nor here",): 1}
         assert {place: lines.line(place) for place in places} == places
 
+    @pytest.mark.slow
     @given(st.lists(st.sampled_from(["", "# x", "a{} = 1", "b{} = [\n1,\n]", '"c.d{}" = "=["']), max_size=8))
     def test_every_key_is_found_on_the_line_that_begins_with_it(self, statements):
         text = "\n".join(statement.format(index) for index, statement in enumerate(statements))

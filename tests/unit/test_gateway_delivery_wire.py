@@ -66,6 +66,7 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[Address]:
         thread.join()
 
 
+@pytest.mark.slow
 @given(st.integers(0, 0xFFFF), st.from_regex(r"[0-9.]{1,64}", fullmatch=True))
 def test_a_command_set_is_read_as_it_was_written(status: int, uid: str) -> None:
     written: command.Command = {Element.STATUS: status, Element.AFFECTED_SOP_INSTANCE_UID: uid}
@@ -100,6 +101,7 @@ def test_what_is_no_dicom_file_is_refused(tmp_path: Path) -> None:
         read_outgoing(tmp_path / "junk", "1", SR, "1")
 
 
+@pytest.mark.slow
 def test_a_peer_that_takes_implicit_only_gets_it_re_encoded(outgoing: Outgoing) -> None:
     got = []
     ae = AE("PEER")
@@ -149,6 +151,7 @@ def test_a_peer_that_takes_no_compressed_syntax_gets_a_capture_uncompressed(capt
     assert stored.LossyImageCompression == "01"  # it stays said that it was compressed (PS3.3 C.7.6.1.1.5)
 
 
+@pytest.mark.slow
 def test_a_called_ae_title_that_is_refused_says_so(outgoing: Outgoing) -> None:
     ae = AE("PEER")
     ae.require_called_aet = True
@@ -182,6 +185,7 @@ def test_a_peer_that_speaks_no_dicom_is_unreachable(outgoing: Outgoing, answer: 
         DicomPeer(address).store([outgoing])
 
 
+@pytest.mark.slow
 def test_a_peer_that_says_nothing_is_given_up_in_time(outgoing: Outgoing) -> None:
     over = threading.Event()
     with listening(lambda _: over.wait(5)) as address:

@@ -162,6 +162,7 @@ class TestNegotiation:
         assert context.result == result if result is not None else context.result != 0
         assert bool(agreed.contexts) is (result == 0)
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:.*VR UI")  # pydicom's, in production only logged
     @given(st.binary(max_size=300), st.integers(0, 250), st.integers(0, 255))
     def test_a_spoilt_request_is_a_bad_pdu_or_an_answer(self, tail: bytes, at: int, value: int):

@@ -236,12 +236,14 @@ class TestNetwork:
     def checks(self, settings, destination) -> list[tuple[bool | None, str]]:
         return found(network.checks(replace(settings, destination=(destination,))), "destination pacs")
 
+    @pytest.mark.slow
     def test_a_pacs_that_takes_all(self, settings):
         with pacs(CAPTURE, REPORTS["comprehensive3d"], SEGMENTATION, COMMITMENT) as destination:
             ((fine, said),) = self.checks(settings, destination)
         assert fine is True
         assert "answers C-ECHO after" in said
 
+    @pytest.mark.slow
     def test_what_a_pacs_does_not_take_is_told_with_the_setting(self, settings):
         with pacs() as destination:
             said = self.checks(settings, destination)
@@ -251,12 +253,14 @@ class TestNetwork:
             setting in told for setting in ("capture = false", "seg = false", 'sr = "comprehensive"', 'verify = "find"')
         )
 
+    @pytest.mark.slow
     def test_a_pacs_that_does_not_know_us(self, settings):
         with pacs(require_calling=["ELSE"]) as destination:
             ((fine, said),) = self.checks(settings, destination)
         assert fine is False
         assert "calling AE title not recognised; tell it of us: AE title WETREAD" in said
 
+    @pytest.mark.slow
     def test_a_title_that_is_not_the_pacs(self, settings):
         with pacs() as destination:
             ((fine, said),) = self.checks(settings, replace(destination, ae_title="OTHER"))
@@ -364,6 +368,7 @@ class TestTheWhole:
         assert {(name, fine) for name, fine, _ in said} == {("config", False)}
         assert any(f"{file}:1: state_dir is missing" in detail for _, _, detail in said)
 
+    @pytest.mark.slow
     def test_it_is_part_of_wetread_doctor(self, tmp_path, capsys):
         file = tmp_path / "gateway.toml"
         file.write_text("[gatewy]\n")

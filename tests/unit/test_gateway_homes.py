@@ -101,6 +101,7 @@ class TestWhoseItIs:
             commitment.begin(connection, "1.2.77", "pacs", "a")
         assert [(row.transaction_uid, row.home) for row in pair.b.rows(TRANSACTIONS)] == [("1.2.77", "a")]
 
+    @pytest.mark.slow
     def test_files_of_a_work_that_another_has_ended_end_in_done_and_are_purged_by_their_own_intake(self, pair) -> None:
         pair.open("a", "b")
         first = pair.b.arrive(slice_of(1, expected=2))
@@ -229,6 +230,7 @@ class TestSeries:
         (work,) = pair.a.works()
         assert (work.home, len(work.sources)) == ("a", 2)
 
+    @pytest.mark.slow
     def test_a_series_of_which_nothing_can_be_looked_at_waits_for_its_intake(self, pair) -> None:
         pair.b.arrive(slice_of(1, expected=1))
         pair.b.settle()
@@ -245,6 +247,7 @@ class TestSeries:
 
 
 class TestTwins:
+    @pytest.mark.slow
     def test_the_same_film_at_another_intake_is_a_duplicate(self, pair) -> None:
         pair.open("a", "b")
         pair.a.arrive(instance())
@@ -254,6 +257,7 @@ class TestTwins:
         assert [(row.home, row.state) for row in pair.a.instances()] == [("a", "sorted"), ("b", "duplicate")]
         assert len(pair.a.works()) == 1
 
+    @pytest.mark.slow
     def test_other_pixels_under_its_uid_are_quarantined_and_another_identity_corrects_it(self, pair) -> None:
         pair.open("a", "b")
         pair.a.arrive(instance())
@@ -269,6 +273,7 @@ class TestTwins:
         ]
         assert [(work.home, work.state) for work in pair.a.works()] == [("a", "superseded"), ("b", "waiting")]
 
+    @pytest.mark.slow
     def test_a_twin_whose_film_lies_at_one_that_is_away_waits_and_nothing_behind_it_does(
         self, pair, monkeypatch
     ) -> None:
@@ -300,6 +305,7 @@ class TestTwins:
 
 
 class TestFilms:
+    @pytest.mark.slow
     def test_a_film_is_read_wherever_it_lies(self, pair) -> None:
         pair.open("a", "b")
         pair.a.arrive(instance())
@@ -316,6 +322,7 @@ class TestFilms:
         assert not path.exists()
         over_http.close()
 
+    @pytest.mark.slow
     def test_a_film_that_is_gone_is_missing_and_one_at_an_intake_that_is_away_waits(self, pair) -> None:
         pair.open("a", "b")
         pair.a.arrive(instance())

@@ -82,6 +82,7 @@ def test_a_series_that_lies_at_two_is_read_from_both(pair) -> None:
         change(pair, state="waiting")
 
 
+@pytest.mark.slow
 def test_a_store_that_is_gone_is_built_anew_from_both_spools_and_a_split_series_is_judged_anew(pair) -> None:
     split(pair, NumberOfSeriesRelatedInstances=2)
     pair.a.arrive(instance("1.2.9", StudyInstanceUID="1.2.90"))

@@ -123,6 +123,7 @@ def test_triage_names_no_patient_of_what_it_quarantines_or_cannot_file(log: Log,
     log.tells_of("an instance was quarantined", "a batch could not be filed")
 
 
+@pytest.mark.slow
 def test_a_reading_that_fails_names_no_patient(log: Log, tmp_path: Path) -> None:
     works = Works.open(configuration(tmp_path, rollouts=str(tmp_path / "rollout")))
     dead = works.add(instance(**PATIENT), attempts=2, alone=True)
@@ -192,6 +193,7 @@ def test_a_report_that_cannot_be_made_names_no_patient(
     log.tells_of("a work went to the dead letter")
 
 
+@pytest.mark.slow
 def test_a_delivery_that_fails_names_no_patient(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make = outbox.result
 

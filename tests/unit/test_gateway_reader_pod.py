@@ -72,6 +72,7 @@ def running(worklist, slow, drain_s):
     return made, stop, thread, ended
 
 
+@pytest.mark.slow
 def test_a_work_that_one_intake_leased_is_completed_at_another_when_that_is_away(works):
     work = works.add()
     with serving(works.context) as other:
@@ -91,6 +92,7 @@ def test_an_intake_that_is_away_from_the_start_is_passed_over_and_all_away_is_sa
     worklist.close()
 
 
+@pytest.mark.slow
 def test_a_reader_told_to_stop_ends_what_it_began_and_gives_back_what_it_had_not(works, slow):
     first, second = works.add(), works.add()
     with serving(works.context) as url:
@@ -106,6 +108,7 @@ def test_a_reader_told_to_stop_ends_what_it_began_and_gives_back_what_it_had_not
     assert (works.row(second).state, works.row(second).attempts) == (WorkState.WAITING, 0)
 
 
+@pytest.mark.slow
 def test_a_work_that_does_not_end_within_the_drain_is_given_back_to_others(works, slow):
     work = works.add()
     with serving(works.context) as url:

@@ -223,6 +223,7 @@ class Gate:
         return fake_answer()
 
 
+@pytest.mark.slow
 def test_stat_is_read_while_every_other_slot_is_taken(works):
     gate = Gate()
     slow = [works.add(b"slow") for _ in range(6)]
@@ -236,6 +237,7 @@ def test_stat_is_read_while_every_other_slot_is_taken(works):
     assert sorted(works.readings()) == [*slow, stat]
 
 
+@pytest.mark.slow
 def test_a_lease_is_kept_as_long_as_the_reading_takes(works):
     gate = Gate()
     work = works.add(b"slow")

@@ -78,6 +78,7 @@ def due_again(works: Works) -> None:
         connection.execute(update(WORKS).values(not_before=0.0))
 
 
+@pytest.mark.slow
 def test_a_reading_becomes_a_report_and_a_capture_that_are_on_the_disk_and_due(works):
     work = add(works)
     assert ReporterStage(works.context).step() == 1
@@ -93,6 +94,7 @@ def test_a_reading_becomes_a_report_and_a_capture_that_are_on_the_disk_and_due(w
     assert works.row(work).state == WorkState.REPORTED
 
 
+@pytest.mark.slow
 def test_each_destination_gets_what_it_takes(works):
     work = add(works, destinations=("pacs", "old pacs"))
     ReporterStage(works.context).step()
@@ -101,6 +103,7 @@ def test_each_destination_gets_what_it_takes(works):
     assert parcels == {"pacs": ["capture", "sr-comprehensive-3d"], "old pacs": ["sr-enhanced"]}
 
 
+@pytest.mark.slow
 def test_a_refused_film_is_reported_as_such_without_a_capture(works):
     work = add(works, refusal=Refusal("UnsupportedImage", "a lateral view"))
     ReporterStage(works.context).step()
@@ -130,6 +133,7 @@ def test_a_report_built_again_after_a_crash_is_the_same_to_the_byte(works, monke
     assert works.row(work).state == WorkState.REPORTED
 
 
+@pytest.mark.slow
 def test_a_film_that_no_report_can_be_made_of_goes_to_the_dead_letter_and_its_neighbour_does_not(works):
     bad, good = add(works), add(works)
     (works.context.spool.root / works.files(bad)[0]).write_bytes(b"no DICOM at all")

@@ -145,6 +145,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", BROKEN)
 def test_a_broken_report_is_caught(problem, reporter, tmp_path):
     made, film = Case().make(tmp_path)

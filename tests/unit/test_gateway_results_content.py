@@ -186,6 +186,7 @@ def test_a_capture_is_of_the_study_and_names_its_source(tmp_path):
     assert max(picture.Rows, picture.Columns) <= 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("burned_in", ["YES", "NO", None])
 def test_burned_in_names_stay_declared(burned_in, tmp_path):
     assert capture(tmp_path, Case({"BurnedInAnnotation": burned_in}))[0].get("BurnedInAnnotation") == burned_in
@@ -217,6 +218,7 @@ def test_a_capture_says_what_the_report_says(tmp_path):
     assert "release 3" in words.notes[-1]
 
 
+@pytest.mark.slow
 def test_every_result_names_release_and_arm(tmp_path):
     made, film = CASES["the candidate arm"].make(tmp_path)
     built = Reporter().build(made, film)
@@ -241,6 +243,7 @@ def test_a_release_without_heatmap_and_novelty_gets_the_film_and_its_result(tmp_
     assert words_of(made, facts_of(made)).results == ("Pneumothorax: present, probability 0.87",)
 
 
+@pytest.mark.slow
 def test_a_film_that_cannot_be_decoded_gets_words_alone(tmp_path):
     made, film = Case().make(tmp_path)
     cut = tmp_path / "cut.dcm"
@@ -340,6 +343,7 @@ def test_a_bundle_is_fhir(name, tmp_path):
         assert undetermined == bool(observation.get("note"))
 
 
+@pytest.mark.slow
 def test_two_findings_are_two_observations(tmp_path):
     made, film = CASES["two findings"].make(tmp_path)
     bundle = json.loads(of_kind(Reporter().build(made, film), ObjectKind.FHIR).data)

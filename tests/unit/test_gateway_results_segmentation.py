@@ -50,6 +50,7 @@ def comments(objects) -> list[str]:
     return [item.TextValue for item in container.ContentSequence if item.ValueType == "TEXT"]
 
 
+@pytest.mark.slow
 def test_every_pixel_comes_back_on_the_image_that_it_lies_on_whatever_the_order_of_the_sources(tmp_path):
     case = segmented(tmp_path)
     shuffled = random.Random(3).sample(case.files, len(case.files))
@@ -70,6 +71,7 @@ def test_the_same_order_gives_the_same_bytes_and_another_order_of_the_sources_th
     assert seg_of(turned).PixelData == seg_of(first).PixelData
 
 
+@pytest.mark.slow
 def test_the_segmentation_lies_where_the_source_lies_and_says_what_the_card_says(tmp_path):
     case = segmented(tmp_path)
     seg = seg_of(built(case.order(wanted=frozenset({SEG}))))
@@ -86,6 +88,7 @@ def test_the_segmentation_lies_where_the_source_lies_and_says_what_the_card_says
     assert "brain_mr, release 3 (stable arm)" in seg.ContributingEquipmentSequence[0].ContributionDescription
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["tilted", "irregular", "sagittal"])
 def test_tilted_irregular_and_turned_series_keep_each_slices_place(shape, tmp_path):
     places = np.arange(12)
@@ -104,6 +107,7 @@ def test_tilted_irregular_and_turned_series_keep_each_slices_place(shape, tmp_pa
         assert told == pytest.approx(where[image], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_images_that_were_not_read_are_not_referred_to_but_are_evidence(tmp_path):
     case = segmented(tmp_path)
     stray = tmp_path / "stray.dcm"
@@ -133,6 +137,7 @@ def test_frames_of_a_multi_frame_image_are_named_by_their_own_numbers(tmp_path):
     assert np.array_equal(back, case.labels)
 
 
+@pytest.mark.slow
 def test_labels_with_gaps_become_segments_numbered_from_one(tmp_path):
     case = segmented(tmp_path)
     apart = np.where(case.labels == 2, 7, case.labels).astype(np.uint8)
@@ -165,6 +170,7 @@ def test_the_report_measures_each_segment_and_refers_to_it(tmp_path):
         assert group.tracking_identifier.startswith(label)
 
 
+@pytest.mark.slow
 def test_the_library_of_a_long_series_names_all_images_and_their_common_properties_once(tmp_path):
     case = segmented(tmp_path)
     report = parsed(of_kind(built(case.order()), SR))
@@ -211,6 +217,7 @@ def test_outside_the_intended_use_there_is_neither_a_segmentation_nor_a_volume(t
     assert any(line.startswith("Outside the intended use: modality MR") for line in comments(objects))
 
 
+@pytest.mark.slow
 def test_images_without_a_frame_of_reference_give_a_report_alone_that_says_why(tmp_path):
     case = segmented(tmp_path, attributes={"FrameOfReferenceUID": None})
     objects = built(case.order(), case.files)
@@ -271,6 +278,7 @@ def test_the_fhir_bundle_and_the_picture_tell_volumes_too(tmp_path):
     assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == case.reading.heatmap_source_uid
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_fullest_slice_with_each_segment_in_its_colour(tmp_path):
     case = segmented(tmp_path, np.kron(blobs(), np.ones((1, 16, 16), np.uint8)))
     picture = parsed(of_kind(built(case.order(wanted=frozenset({ObjectKind.CAPTURE})), case.files), ObjectKind.CAPTURE))

@@ -78,6 +78,7 @@ def test_a_rollout_that_cannot_be_read_leaves_the_last_one_in_force_with_an_aler
     assert wait_for(lambda: followed.of("chest_xray").candidate_percent == 20.0)
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_at_the_start_is_taken_up_when_it_is_there(folder):
     roll(folder, **LIVE)
     is_away = threading.Event()

@@ -98,6 +98,7 @@ def test_findings_of_other_images_are_not_compared():
 # ------------------------------------------------------------------------------------------------- worklists
 
 
+@pytest.mark.slow
 def test_a_shadow_is_kept_beside_the_reading_and_in_the_timeline(stand):
     worklist, works = stand
     work = works.add(b"film")
@@ -117,6 +118,7 @@ def test_a_shadow_is_kept_beside_the_reading_and_in_the_timeline(stand):
     assert works.timeline(work)[-1] == "read in shadow by chest_xray release 4 (candidate), not reported"
 
 
+@pytest.mark.slow
 def test_only_who_completed_a_work_may_add_its_shadow(stand):
     worklist, works = stand
     work = works.add()
@@ -234,6 +236,7 @@ def test_a_candidate_that_hangs_delays_nothing_and_what_falls_behind_is_counted(
     assert first in {row.work_id for row in shadows(works)}
 
 
+@pytest.mark.slow
 def test_no_shadow_begins_while_a_film_is_read(works):
     """The candidate gets its turn only between films that count."""
     under_way, asked_meanwhile = threading.Event(), []
@@ -255,6 +258,7 @@ def test_no_shadow_begins_while_a_film_is_read(works):
     assert not any(asked_meanwhile)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [Unavailable("NOT_FOUND", "not loaded"), ServerError("INTERNAL", "a stub died"), OSError(5, "gone")]
 )
@@ -279,6 +283,7 @@ def test_what_the_candidate_refuses_is_decided_otherwise(works):
     assert (row.flips, row.difference) == (1, None)
 
 
+@pytest.mark.slow
 def test_the_shadow_ends_with_the_rollouts_word(works, tmp_path):
     works.add()
     with reading(works) as models:
@@ -294,6 +299,7 @@ def test_the_shadow_ends_with_the_rollouts_word(works, tmp_path):
 # ------------------------------------------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_the_comparison_is_by_release_and_names_what_was_decided_otherwise(stand):
     worklist, works = stand
     added = [works.add() for _ in range(3)]

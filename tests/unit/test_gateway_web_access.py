@@ -215,6 +215,7 @@ def test_more_connections_than_allowed_are_closed_and_those_open_go_on(tmp_path)
             one.close()
 
 
+@pytest.mark.slow
 def test_a_stopping_door_lets_requests_under_way_finish(tmp_path):
     context = make_context(settings_for(tmp_path))
     door = stage.open_door(context)

@@ -88,6 +88,7 @@ def ask(door, what, wait_s=10.0, **body):
     return uid, answer
 
 
+@pytest.mark.slow
 def test_a_film_is_answered_with_its_reading_as_soon_as_the_door_is_rung(door):
     def read(name, uid):
         finish(door.context, sort(door.context, name, uid), reading())
@@ -105,6 +106,7 @@ def test_a_film_is_answered_with_its_reading_as_soon_as_the_door_is_rung(door):
     assert "TEST^FILM" not in answer.text
 
 
+@pytest.mark.slow
 def test_outside_the_intended_use_nothing_is_called_positive(door):
     def read(name, uid):
         finish(door.context, sort(door.context, name, uid), reading(novelty=1.5))
@@ -115,6 +117,7 @@ def test_outside_the_intended_use_nothing_is_called_positive(door):
     assert (answered["findings"][0]["probability"], answered["findings"][0]["positive"]) == (None, None)
 
 
+@pytest.mark.slow
 def test_a_release_that_tells_no_novelty_is_answered_with_none(door):
     def read(name, uid):
         finish(door.context, sort(door.context, name, uid), reading(novelty=None))
@@ -124,6 +127,7 @@ def test_a_release_that_tells_no_novelty_is_answered_with_none(door):
     assert (answered["novelty"], answered["undetermined"], answered["findings"][0]["positive"]) == (None, [], True)
 
 
+@pytest.mark.slow
 def test_a_refused_film_is_422_with_the_pipelines_reason(door):
     def read(name, uid):
         refused = reading(findings=(), refusal=Refusal("UnsupportedImage", "colour"))
@@ -134,6 +138,7 @@ def test_a_refused_film_is_422_with_the_pipelines_reason(door):
     assert answer.json()["reasons"] == ["UnsupportedImage: colour"]
 
 
+@pytest.mark.slow
 def test_a_film_in_the_dead_letter_is_422(door):
     def read(name, uid):
         finish(door.context, sort(door.context, name, uid), None, "dead", "stubs died under it")
@@ -142,6 +147,7 @@ def test_a_film_in_the_dead_letter_is_422(door):
     assert (answer.status_code, answer.json()["detail"]) == (422, "stubs died under it")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "status"), [("unmatched", 409), ("quarantined", 409), ("ignored", 422)])
 def test_what_is_set_aside_is_said_with_the_reason(door, state, status):
     uid, answer = ask(door, lambda name, uid: sort(door.context, name, uid, state, "why"))
@@ -149,6 +155,7 @@ def test_what_is_set_aside_is_said_with_the_reason(door, state, status):
     assert answer.json()["reasons"] == [f"{uid}: why"]
 
 
+@pytest.mark.slow
 def test_a_duplicate_is_answered_with_the_reading_of_the_first(door):
     uid, data = instance()
 
@@ -164,6 +171,7 @@ def test_a_duplicate_is_answered_with_the_reading_of_the_first(door):
         assert len(answer.json()["works"]) == 1
 
 
+@pytest.mark.slow
 def test_when_the_time_is_over_the_answer_says_where_to_look(door):
     _, data = instance()
     answer = door.client.post("/v1/read", params={"wait_s": 0}, content=data, headers=DICOM)
@@ -172,6 +180,7 @@ def test_when_the_time_is_over_the_answer_says_where_to_look(door):
     assert door.client.get(answer.headers["Location"]).json()["instances"] == {"received": 1}
 
 
+@pytest.mark.slow
 def test_a_form_is_taken_too_and_its_other_fields_left_alone(door):
     _, data = instance()
     answer = door.client.post(
@@ -181,6 +190,7 @@ def test_a_form_is_taken_too_and_its_other_fields_left_alone(door):
     assert (len(door.received()), answer.json()["failed"]) == (1, [])
 
 
+@pytest.mark.slow
 def test_what_is_no_dicom_is_422_and_a_second_study_in_one_request_fails(door):
     assert door.client.post("/v1/read", content=b"x" * 500, headers=DICOM).status_code == 422
     files = [("f", ("a", instance()[1])), ("f", ("b", instance(study="1.2.3")[1]))]
@@ -188,6 +198,7 @@ def test_what_is_no_dicom_is_422_and_a_second_study_in_one_request_fails(door):
     assert "belongs to another study" in answer.json()["failed"][0]
 
 
+@pytest.mark.slow
 def test_a_closing_door_lets_nobody_wait(door):
     threading.Timer(0.3, door.context.stop.set).start()
     started = time.monotonic()

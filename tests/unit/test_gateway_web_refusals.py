@@ -59,6 +59,7 @@ def all_of(wire) -> bytes:
     return found
 
 
+@pytest.mark.slow
 def test_a_refused_body_is_never_read(overloaded, reads):
     for path in ("/studies", "/v1/read"):
         answer = overloaded.client.post(path, content=bytes(LARGE), headers={"Content-Type": "application/dicom"})
@@ -70,6 +71,7 @@ def test_a_refused_body_is_never_read(overloaded, reads):
     assert sum(reads) > 500
 
 
+@pytest.mark.slow
 def test_a_client_that_sends_eight_megabytes_before_it_listens_hears_the_refusal(overloaded):
     for _ in range(5):
         with connected(overloaded) as wire:
@@ -94,6 +96,7 @@ def send_for_ever(wire) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_refused_client_that_goes_on_for_ever_is_dropped(tmp_path):
     with open_door(settings_for(tmp_path, patience_s=0.5)) as door:
         with door.context.store.write() as connection:
@@ -104,6 +107,7 @@ def test_a_refused_client_that_goes_on_for_ever_is_dropped(tmp_path):
                 send_for_ever(wire)
 
 
+@pytest.mark.slow
 def test_refusals_are_counted_and_audited_once_a_second_at_most(overloaded):
     for _ in range(20):
         assert overloaded.stow(instance()[1]).status_code == 429
@@ -111,6 +115,7 @@ def test_refusals_are_counted_and_audited_once_a_second_at_most(overloaded):
     assert 1 <= len(refused) < 10
 
 
+@pytest.mark.slow
 def test_the_door_opens_again_when_the_queue_is_done(overloaded):
     assert overloaded.stow(instance()[1]).status_code == 429
     with overloaded.context.store.write() as connection:

@@ -69,6 +69,7 @@ def expire(works, work):
     set_row(works, work, lease_until=time.time() - 1)
 
 
+@pytest.mark.slow
 def test_stat_comes_first_then_urgent_then_routine_by_age(stand):
     worklist, works = stand
     routine, old_urgent, urgent, stat, last = (
@@ -114,6 +115,7 @@ def test_a_pipeline_that_is_paused_is_left_out_and_its_other_arm_is_not(stand, t
     assert [lease.work for lease in leases] == [candidate]
 
 
+@pytest.mark.slow
 def test_stat_has_the_right_of_way_while_it_is_read_and_a_moment_after(stand):
     worklist, works = stand
     sign = works.context.spool.root / "stat"
@@ -148,6 +150,7 @@ def test_a_refusal_is_a_result(stand):
     assert works.timeline(work) == ["chest_xray release 3 (stable) refuses it: UnsupportedImage: a hip"]
 
 
+@pytest.mark.slow
 def test_a_shadow_is_kept_once_and_compared(stand, tmp_path):
     roll(tmp_path / "rollout", candidate=4, shadow=True)
     worklist, works = stand
@@ -174,6 +177,7 @@ def test_what_is_completed_twice_has_one_reading(stand):
     assert audit.count('"outcome":"failed"') <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ["complete", "extend", "fail", "film"])
 def test_an_old_token_changes_nothing(stand, act):
     worklist, works = stand
@@ -198,6 +202,7 @@ def test_an_old_token_changes_nothing(stand, act):
     worklist.complete(new, READING)
 
 
+@pytest.mark.slow
 def test_an_extended_lease_does_not_expire(stand):
     worklist, works = stand
     work = works.add()
@@ -207,6 +212,7 @@ def test_an_extended_lease_does_not_expire(stand):
     assert worklist.lease(1, "b") == []
 
 
+@pytest.mark.slow
 def test_what_nobody_is_to_blame_for_waits_and_is_no_attempt(stand):
     worklist, works = stand
     work = works.add()
@@ -244,6 +250,7 @@ def test_what_comes_back_keeps_its_place(stand):
     assert [lease.work for lease in worklist.lease(2, "a")] == [old, young]
 
 
+@pytest.mark.slow
 def test_a_film_under_which_the_server_fails_is_read_alone_three_times_and_then_given_up(stand):
     worklist, works = stand
     work = works.add()

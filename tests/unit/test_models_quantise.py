@@ -101,6 +101,7 @@ def test_layers_stay_in_float_by_error_for_what_they_move_until_the_share_is_ful
     assert choose_float(errors, traffic, 0.0) == []
 
 
+@pytest.mark.slow
 def test_corrected_biases_take_up_the_mean_error_of_every_channel(source: Path, tmp_path: Path) -> None:
     plain, corrected = tmp_path / "plain.onnx", tmp_path / "corrected.onnx"
     data = {"IMAGE": images()}

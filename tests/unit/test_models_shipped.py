@@ -92,6 +92,7 @@ def test_real_held_out_films_read_right_and_are_not_novel(classifier: OnnxClassi
     assert sum(novelty < 1 for _, novelty in answers) >= 22
 
 
+@pytest.mark.slow
 def test_pictures_that_are_no_chest_films_are_novel(classifier: OnnxClassifier) -> None:
     named = [*strangers.drawn(), *strangers.pydicom_files()]
     answers = read(classifier, np.stack([picture for _, picture in named]))

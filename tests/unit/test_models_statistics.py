@@ -61,6 +61,7 @@ def test_models_that_rank_alike_do_not_differ() -> None:
     assert drawn.p == 1.0
 
 
+@pytest.mark.slow
 def test_films_of_few_patients_widen_the_difference() -> None:
     rng = np.random.default_rng(1)
     patients = rng.permutation(np.repeat(np.arange(40), 10))
@@ -92,6 +93,7 @@ def test_one_class_alone_is_refused() -> None:
         bootstrap_difference(scores, scores, labels, ["a", "b", "c"])
 
 
+@pytest.mark.slow
 def test_the_figures_of_one_model_stand_together() -> None:
     seen = figures(np.array([0.2, 0.4, 0.6, 0.9]), np.array([0, 0, 1, 1]), ["a", "b", "c", "d"], 0.5)
     assert (seen.auc.value, seen.rates.sensitivity, seen.rates.specificity) == (1.0, 1.0, 1.0)

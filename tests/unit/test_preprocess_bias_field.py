@@ -52,6 +52,7 @@ def test_the_field_is_simpleitks_within_a_hundredth_of_a_percent(phantom):
     assert np.abs(values / result / by_simpleitk(values) - 1.0).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_the_field_that_was_put_in_is_taken_out(phantom):
     values, field, head, result = phantom
     left = (values / result / field)[head]
@@ -65,11 +66,13 @@ def test_a_tissue_is_evener_afterwards(phantom):
     assert result[inner].std() / result[inner].mean() < 0.5 * values[inner].std() / values[inner].mean()
 
 
+@pytest.mark.slow
 def test_any_number_of_threads_gives_the_same_numbers(phantom):
     values, _, _, result = phantom
     assert np.array_equal(corrected(values, threads=3), result)
 
 
+@pytest.mark.slow
 def test_a_view_into_a_bucket_is_corrected_and_nothing_around_it_changes(phantom):
     values, _, _, result = phantom
     bucket = np.full((50, 64, 64), -5.0, np.float32)
@@ -100,6 +103,7 @@ def test_a_coarse_axis_is_shrunk_less_and_a_short_one_is_left_whole():
     assert shrink_factors((3, 256, 256), CUBE, 4) == (1, 4, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(9, 40, 44), (48, 20, 17)])
 def test_thin_volumes_are_corrected(shape):
     values, field, head = uneven(shape)

@@ -225,6 +225,7 @@ def test_a_big_endian_header_under_a_little_endian_syntax_is_invalid(preprocesso
     assert isinstance(refusal(preprocessor, data), InvalidDicom)
 
 
+@pytest.mark.slow
 def test_no_refusal_carries_the_patients_name(preprocessor):
     data = to_bytes(film(Stored(radiograph(100, 90)), PatientName="SECRET^NAME", PatientID="SECRET-ID"))
     for at in range(132, len(data) - 18000 - 1, 3):

@@ -83,6 +83,7 @@ def test_any_number_of_threads_gives_the_same_numbers(planes):
     assert np.array_equal(denoised(noisy, planes=planes, threads=7), alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [4.0, 10.0, 25.0])
 @pytest.mark.parametrize("planes", [2, 3])
 def test_even_weights_leave_no_more_noise_than_scikit_images_fast_mode(planes, sigma):
@@ -97,6 +98,7 @@ def test_even_weights_leave_no_more_noise_than_scikit_images_fast_mode(planes, s
     assert psnr(ours, clean) > psnr(noisy, clean) + 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [2.0, 4.0, 10.0, 25.0])  # below, its numbers overflow at sharp edges
 @pytest.mark.parametrize("is_blurred", [True, False])
 def test_gaussian_weights_give_what_scikit_images_exact_mode_gives(is_blurred, sigma):

@@ -197,6 +197,7 @@ def volumes():
         yield preprocessor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

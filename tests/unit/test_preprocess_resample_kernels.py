@@ -131,6 +131,7 @@ def test_other_types_are_refused_and_not_compiled():
         tile_of_planes(1.0, 2, 3, 4, 5, 6, 7, 8)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", ["SPL", "RAS", "RSA"])
 def test_a_series_is_resampled_without_a_second_copy_of_it(orientation):
     pixels = np.zeros((50, 512, 512), np.int16)

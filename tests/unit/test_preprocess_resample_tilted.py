@@ -92,6 +92,7 @@ def even_run(stack: Stack) -> Stack:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_slices_at_equal_distances_equal_a_sheared_volume_by_simpleitk(stack):
     part = even_run(stack)
     assert len(part.slices) >= 3
@@ -126,6 +127,7 @@ def test_slices_at_equal_distances_equal_a_sheared_volume_by_simpleitk(stack):
     assert np.abs(values - expected)[known].max() < 1e-3 * RANGE_HU
 
 
+@pytest.mark.slow
 def test_voxels_beside_the_slanted_slices_are_air_and_no_part_of_the_mask(volume, stack):
     within = inside(stack, volume.grid)
     assert 0.02 < (within == 0).mean() < 0.4

@@ -221,6 +221,7 @@ def test_the_child_ends_with_its_parent_however_that_dies():
     assert wait_for_end(int(ended.stdout))
 
 
+@pytest.mark.slow
 def test_frames_of_every_size_pass_through_the_shared_memory(preprocessor):
     for side in (60, 1500, 70, 900):
         dataset = film(np.random.default_rng(side).integers(0, 256, (side, side)).astype(np.uint8))

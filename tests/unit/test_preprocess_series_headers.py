@@ -103,6 +103,7 @@ class TestAsPydicom:
         assert scan(memoryview(data)) is not None
         same(*by_both(data, monkeypatch))
 
+    @pytest.mark.slow
     @pytest.mark.data
     def test_real_files(self, data_folder, monkeypatch):
         paths = [

@@ -101,6 +101,7 @@ class TestOneStack:
         file = np.frombuffer(file_bytes(multiframe(noise(6), places(6), **PLANE)), np.uint8)
         assert all(np.shares_memory(one.pixels, file) for one in read([file]).stack.slices)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("offsets", "fragments"), [("none", 1), ("basic", 1), ("basic", 2), ("extended", 1)])
     def test_compressed_frames(self, offsets, fragments):
         pixels = noise(6)

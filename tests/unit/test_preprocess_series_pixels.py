@@ -60,6 +60,7 @@ class TestNative:
         assert np.array_equal(values(series), noise())
         assert values(series).dtype == np.int16
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("syntax", [NATIVE[0], NATIVE[1]])
     def test_little_endian_pixels_are_views_whatever_holds_the_file(self, syntax):
         for hold in (bytes, memoryview, lambda data: np.frombuffer(data, np.uint8)):

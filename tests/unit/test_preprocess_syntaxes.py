@@ -120,6 +120,7 @@ def test_jpeg_baseline_is_read_with_its_small_loss(preprocessor):
     assert 0 < difference.mean() < 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "syntax", [RLELossless, JPEGBaseline8Bit, JPEG2000Lossless, JPEG_XL_LOSSLESS, ENCAPSULATED_UNCOMPRESSED]
 )
@@ -214,6 +215,7 @@ def uncompressed(data_folder, slice_preprocessor, any_part):
     return {name: slice_preprocessor.read(sample(data_folder, f"{name}_UNC"), any_part).image for name in SAMPLES}
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", SAMPLES)
 def test_an_uncompressed_sample_equals_pydicoms_reading(data_folder, uncompressed, name):
@@ -223,6 +225,7 @@ def test_an_uncompressed_sample_equals_pydicoms_reading(data_folder, uncompresse
     assert off(uncompressed[name][0], image(dataset, dataset.pixel_array)).mean() < 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", SAMPLES)
 @pytest.mark.parametrize("syntax", LOSSLESS_SAMPLES)

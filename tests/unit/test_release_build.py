@@ -126,6 +126,7 @@ def test_other_films_give_another_record(site, network, films, tmp_path) -> None
     assert first.record.calibration.names_sha256 == other.record.calibration.names_sha256
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
 def test_pictures_calibrate_too_even_noise(site, network, tmp_path) -> None:
     folder = tmp_path / "noise"

@@ -135,6 +135,7 @@ class TestPublish:
     def test_what_is_no_draft_is_told_so(self, desk, tmp_path):
         assert "is no draft" in desk.call("publish", tmp_path, code=1).stderr
 
+    @pytest.mark.slow
     def test_what_a_server_cannot_serve_is_withdrawn_and_its_number_stays_taken(self, desk, draft, tmp_path):
         desk.agent()
         desk.agent("server-2", broken={1: "golden film 3 differs"})
@@ -145,6 +146,7 @@ class TestPublish:
         assert "golden film 3 differs" in rollout.reason
         assert desk.call("publish", next_draft(tmp_path, 2)).stdout.strip() == "2"
 
+    @pytest.mark.slow
     def test_a_server_that_only_fell_back_on_its_stable_release_does_not_hinder_the_next(self, desk, draft, tmp_path):
         agent = desk.agent()
         desk.call("publish", draft)
@@ -248,6 +250,7 @@ class TestTheFirstPublishOfAShippedPipeline:
         assert [each.act for each in history] == ["adopt", "publish"]
         assert (history[-1].stable, history[-1].shadow) == (1, True)
 
+    @pytest.mark.slow
     def test_killed_between_its_two_steps_goes_on(self, site):
         desk = Desk(site.state)
         desk.call("publish", site.draft(2.0), "--force", "a test")
@@ -256,6 +259,7 @@ class TestTheFirstPublishOfAShippedPipeline:
         assert desk.call("publish", site.draft(3.0), "--force", "a test").stdout.strip() == "2"
         assert desk.rollout(TINY).stable == 1
 
+    @pytest.mark.slow
     def test_is_refused_where_another_release_1_is_published(self, site, tmp_path):
         desk = Desk(site.state)
         desk.call("publish", site.draft(2.0), "--force", "a test")
@@ -296,6 +300,7 @@ class TestPromoteAndRollBack:
 
 
 class TestList:
+    @pytest.mark.slow
     def test_shows_arms_parts_gate_who_when_why_and_the_servers(self, desk, draft, tmp_path):
         desk.agent()
         desk.call("publish", draft, "--reason", "the first")
@@ -331,6 +336,7 @@ class TestList:
             key.unlink()
         assert "NOT SERVED" in desk.call("list").stdout
 
+    @pytest.mark.slow
     def test_makes_a_half_done_promotion_visible(self, desk, draft, tmp_path):
         desk.call("publish", draft)
         desk.call("promote", PIPELINE, *APPROVED)
@@ -373,6 +379,7 @@ class TestBuildHere:
         Desk(site.state).call("publish", site.draft(2.0), "--force", "a test")
         return site
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("gpu", "tensorrt"), [(None, 11), (device.Gpu((9, 0)), 0)])
     def test_does_nothing_without_a_gpu_or_without_tensorrt(self, published, monkeypatch, gpu, tensorrt):
         monkeypatch.setattr(device, "find_gpu", lambda: gpu)

@@ -126,6 +126,7 @@ class TestPromote:
             promote(site, PIPELINE, ACTOR, patience(), keep_going=True)
         assert store.read(PIPELINE).stable == 2
 
+    @pytest.mark.slow
     def test_that_an_agent_never_answers_is_undone(self, site, store, agents):
         agents("server-1")
         stuck(agents("server-2", silent=True), store)

@@ -94,6 +94,7 @@ class TestPutAndFetch:
         fetch_verified(registry, PIPELINE, 1, tmp_path / "copy", trusted_folder(keys))
         assert (tmp_path / "copy" / WEIGHTS).read_text() == "first"
 
+    @pytest.mark.slow
     def test_a_release_that_is_not_there_is_named_with_those_that_are(self, registry, release, tmp_path):
         registry.put(PIPELINE, 3, release(3).folder)
         with pytest.raises(Absent, match=r"no release 4 of probe in .* \(there: 3\)"):
@@ -118,6 +119,7 @@ class TestPutAndFetch:
             registry.put(PIPELINE, 1, folder)
         assert registry.releases(PIPELINE) == ()
 
+    @pytest.mark.slow
     def test_hidden_files_are_left_behind(self, registry, release, tmp_path):
         folder = release().folder
         (folder / "parts" / "classifier" / ".editor-swap").write_text("secret")
@@ -125,6 +127,7 @@ class TestPutAndFetch:
         registry.fetch(PIPELINE, 1, tmp_path / "copy")
         assert not (tmp_path / "copy" / "parts" / "classifier" / ".editor-swap").exists()
 
+    @pytest.mark.slow
     def test_nothing_is_fetched_over_what_is_there(self, registry, release, tmp_path):
         registry.put(PIPELINE, 1, release().folder)
         (tmp_path / "copy").mkdir()
@@ -306,6 +309,7 @@ class TestRemote:
         registry.put(PIPELINE, 1, made.folder)
         registry.fetch(PIPELINE, 1, tmp_path / "copy")  # refuses files too many
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("registry", ["memory", "s3"], indirect=True)
     def test_the_manifest_is_put_last(self, registry, release, monkeypatch):
         put = []
@@ -336,6 +340,7 @@ class TestRemote:
             registry.put(PIPELINE, 1, second.folder)
         assert registry.manifest(PIPELINE, 1)[0] == first.manifest
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("registry", ["s3"], indirect=True)
     def test_what_another_machine_put_is_seen(self, registry, release):
         assert registry.releases(PIPELINE) == ()

@@ -210,6 +210,7 @@ class LoadsAllBut:
         return version in self.loaded.get(model, ())
 
 
+@pytest.mark.slow
 def test_a_load_that_fails_leaves_every_configuration_as_it_was(shelf):
     shelf.start().prepare()
     other = shelf.tiny.draft(3.0)

@@ -90,6 +90,7 @@ def test_a_plan_of_the_same_key_is_taken_from_the_cache(small, tmp_path, compile
     assert again == dataclasses.replace(made, reused=True)
 
 
+@pytest.mark.slow
 def test_another_file_other_shapes_and_other_options_are_other_keys(small, tmp_path, compiler):
     other = tmp_path / "other.onnx"
     changed = onnx.load(small)
@@ -244,6 +245,7 @@ class TestLibraries:
             build_plan(PlanSpec(CLASSIFIER), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_plan_is_copied_whole(small, tmp_path, compiler):
     plan: Plan = build_plan(PlanSpec(small), tmp_path / "cache", compiler)
     target = tmp_path / "model.plan"

@@ -47,6 +47,7 @@ class TestAway:
         finally:
             site.stop()
 
+    @pytest.mark.slow
     def test_another_member_is_asked_where_one_is_away(self, etcd, tmp_path):
         (port,) = free_ports(1)
         store = open_store(f"etcd://127.0.0.1:{port},127.0.0.1:{etcd.port}/test/{tmp_path.name}")
@@ -94,6 +95,7 @@ def guarded(tmp_path_factory):
 
 
 class TestTls:
+    @pytest.mark.slow
     def test_a_client_with_a_certificate_is_let_in(self, guarded):
         etcd, authority = guarded
         mine = authority.issue("commander")

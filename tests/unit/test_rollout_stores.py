@@ -291,6 +291,7 @@ class TestChanged:
         assert store.changed(NOW, 5)
         assert not store.changed(NOW, 0)
 
+    @pytest.mark.slow
     def test_changes_within_a_moment_are_all_told(self, store, url):
         """Faster than a file system's clock ticks."""
         other, rollout = open_store(url), adopted()
@@ -307,6 +308,7 @@ class TestChanged:
         with open_store(url).writer(PIPELINE):
             assert not store.changed(NOW, 0.3)
 
+    @pytest.mark.slow
     def test_it_ends_when_it_is_told_to(self, store):
         store.changed(NOW, 0)
         stop = threading.Event()
