@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "promises.md"
 TIERS = ("check", "test", "full")
+CHECK_RUNS = ("unit", "contract", "tests")
+"""Folders that `make check` collects."""
 NOT_IN_CHECK = {"triton", "pacs", "slow"}
 ONLY_IN_FULL = {"full"}
 _HEADER = "| Promise | `make check` | `make test` | `make test-full` |\n|---|---|---|---|"
@@ -66,10 +68,17 @@ def tier(test: str) -> str:
     module, *names = test.split("::")
     if module not in _modules():
         raise NoSuchTest(f"{test}: no test module {module}")
-    marks = _marks(_modules()[module], names)
+    path = _modules()[module]
+    marks = _marks(_tree(path), names)
     if marks is None:
         raise NoSuchTest(f"{test}: {module} has no such test")
-    return "full" if marks & ONLY_IN_FULL else "test" if marks & NOT_IN_CHECK else "check"
+    return (
+        "full"
+        if marks & ONLY_IN_FULL
+        else "test"
+        if marks & NOT_IN_CHECK or path.parent.name not in CHECK_RUNS
+        else "check"
+    )
 
 
 def _row(promise: Promise) -> str:
@@ -78,8 +87,13 @@ def _row(promise: Promise) -> str:
 
 
 @functools.cache
-def _modules() -> dict[str, ast.Module]:
-    return {path.name: ast.parse(path.read_text()) for path in (ROOT / "tests").rglob("test_*.py")}
+def _modules() -> dict[str, Path]:
+    return {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def _marks(tree: ast.Module, names: list[str]) -> set[str] | None:

@@ -92,15 +92,6 @@ def test_no_two_test_modules_share_a_name():
     assert sorted(set(names)) == sorted(names)
 
 
-@pytest.mark.parametrize(
-    ("folder", "marker"), [("triton", "triton"), ("pacs", "pacs"), ("k8s", "slow"), ("images", "")]
-)
-def test_what_lies_outside_the_unit_tests_is_no_part_of_make_check(folder, marker):
-    for path in (ROOT / "tests" / folder).glob("test_*.py"):
-        text = path.read_text()
-        assert not marker or f"pytest.mark.{marker}" in text or "pytest.mark.triton" in text, path.name
-
-
 def test_locked_requirements_pin_every_package_and_name_no_index():
     for lock in sorted((ROOT / "requirements").glob("*.txt")):
         for line in lock.read_text().splitlines():

@@ -31,10 +31,11 @@ def test_what_no_test_proves_is_said_in_the_introduction():
     [
         ("test_promises.py::test_every_page_of_the_documents_has_its_promises", "check"),
         ("test_trip.py::test_a_film_sent_over_http_is_answered_with_its_reading_and_goes_to_the_pacs", "test"),
+        ("test_dockerfiles.py::test_there_is_a_dockerfile_of_every_image", "test"),
         ("test_release_gate_real.py::test_the_int8_classifier_passes", "full"),
     ],
 )
-def test_the_tier_of_a_test_is_read_from_its_markers(test, runs_in):
+def test_the_tier_of_a_test_is_read_from_its_folder_and_its_markers(test, runs_in):
     assert tier(test) == runs_in
 
 
