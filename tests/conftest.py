@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHECKOUT = Path(__file__).parents[1]
-SHARED = ("server", "orthanc", "_postgres")
+SHARED = ("server", "series_server", "release_server", "orthanc", "_postgres")
 """Fixtures that start a server once in a session, dearest first."""
 
 # Kernels are compiled once for all workers and servers; `make` does so before the first test.

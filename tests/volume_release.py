@@ -55,6 +55,12 @@ class VolumeSite:
         for filling in fillings:
             self._fill(filling)
 
+    def ship_as_checkout(self, pipeline: str) -> None:
+        """Ship a pipeline of the checkout, too."""
+        parts = sorted(path.name for path in SHIPPED.glob(f"{pipeline}_*"))
+        for shipped in (f"ensembles/{pipeline}", *(f"model_repository/{part}" for part in parts)):
+            (self.root / shipped).symlink_to(CHECKOUT / shipped)
+
     @contextmanager
     def served(self, **settings: object) -> Iterator[KeptAlive]:
         """Serve it; kernels come from the cache that all tests share."""

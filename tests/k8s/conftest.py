@@ -12,11 +12,13 @@ from rules import groups
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kept_alive import KeptAlive
+
 
 @pytest.fixture(scope="module")  # not a session's: it would keep a core busy under all tests that come later
-def live_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
+def live_stack(server: KeptAlive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     """The real stack with films read through it, and a Prometheus over it, for all tests."""
     if absent := missing_programs():
         pytest.skip(absent)
     with ExitStack() as stack:
-        yield start(stack, tmp_path_factory.mktemp("live"), {"groups": groups()})
+        yield start(stack, tmp_path_factory.mktemp("live"), server, {"groups": groups()})

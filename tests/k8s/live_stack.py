@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
+    from kept_alive import KeptAlive
+
 CHECKOUT = Path(__file__).parents[2]
 FILM_MODEL = CHECKOUT / "model_repository" / "chest_xray_classifier" / "synthetic_films.npz"
 NAMESPACE = "wetread"
@@ -213,8 +215,8 @@ def missing_programs() -> str:
     return f"not installed: {', '.join(absent)} (make setup-system)" if absent else ""
 
 
-def start(stack: ExitStack, folder: Path, rules: Mapping[str, object] | None = None) -> LiveStack:
-    """Start everything in `folder`, read films through it and wait until Prometheus holds what came of them.
+def start(stack: ExitStack, folder: Path, triton: KeptAlive, rules: Mapping[str, object]) -> LiveStack:
+    """Start the rest in `folder`, read films through it and wait until Prometheus holds what came of them.
 
     `rules`: a Prometheus rule file's content, evaluated every second.
     """
@@ -224,13 +226,11 @@ def start(stack: ExitStack, folder: Path, rules: Mapping[str, object] | None = N
         extra='[[destination]]\nname = "elsewhere"\nkind = "stow"\nverify = "qido"\n'
         f'url = "https://127.0.0.1:1/studies"\nauthorities = "{elsewhere}"\n',
     )
-    hospital = stack.enter_context(Hospital(folder / "hospital", plan))
-    files = []
-    if rules is not None:
-        files.append(folder / "rules.yml")
-        files[0].write_text(yaml.safe_dump(dict(rules)))
+    hospital = stack.enter_context(Hospital(folder / "hospital", plan, triton=triton))
+    rule_file = folder / "rules.yml"
+    rule_file.write_text(yaml.safe_dump(dict(rules)))
     targets = [*targets_of(hospital), stack.enter_context(remote_reader(hospital, folder))]
-    prometheus = stack.enter_context(Prometheus(folder / "prometheus", targets, files))
+    prometheus = stack.enter_context(Prometheus(folder / "prometheus", targets, [rule_file]))
     running = LiveStack(folder, hospital, prometheus)
     # A rise is seen from the second scrape on: the films come after the first.
     assert running.await_query("wetread_gateway_study_seconds_count")

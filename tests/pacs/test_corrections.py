@@ -16,16 +16,14 @@ from sent_films import (
     spooled,
     uid,
 )
-from wetread_bench.hospital import GatewayPlan, Hospital
 from wetread_bench.orthanc import missing
 from wetread_gateway.state.tables import EVENTS, INSTANCES, WORKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pydicom.dataset import Dataset
-    from wetread_embedded import EmbeddedTriton
+    from wetread_bench.hospital import Hospital
 
 pytestmark = [
     pytest.mark.pacs,
@@ -34,29 +32,21 @@ pytestmark = [
     pytest.mark.skipif(bool(missing("Orthanc", "storescu")), reason=missing("Orthanc", "storescu")),
 ]
 
-# A CR film is read at once; DX films are series here, whole after a short silence.
-COMPLETENESS = 'single_image_modalities = ["CR"]\nquiet_confirmed_s = 0.3\nquiet_s = 1.5'
-
-
-@pytest.fixture(scope="module")
-def hospital(triton: EmbeddedTriton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
-    plan = GatewayPlan(sections=(("completeness", COMPLETENESS),))
-    with Hospital(tmp_path_factory.mktemp("corrections"), plan, triton=triton) as running:
-        yield running
-
 
 def send(hospital: Hospital, folder: Path, *films: Film) -> None:
     """Over one association."""
     assert hospital.storescu([film.write(folder) for film in films]) == 0
 
 
-def cr(**given: object) -> Film:
-    return Film(**{"study": uid(), "sop": uid(), "modality": "CR", **given})
+def dx(**given: object) -> Film:
+    """A film that is read at once."""
+    return Film(**{"study": uid(), "sop": uid(), **given})
 
 
 def series(count: int, **given: object) -> list[Film]:
-    study, number = uid(), uid()
-    return [Film(study=study, sop=uid(), series=number, picture=at, number=at + 1, **given) for at in range(count)]
+    """Films that are read as a series."""
+    told = {"study": uid(), "series": uid(), "modality": "CR", **given}
+    return [Film(sop=uid(), picture=at, number=at + 1, **told) for at in range(count)]
 
 
 def probabilities(report: Dataset) -> list[float]:
@@ -68,10 +58,10 @@ def probabilities(report: Dataset) -> list[float]:
 
 
 def test_a_film_corrected_to_another_patient_is_reported_there_and_withdrawn_here(hospital, tmp_path) -> None:
-    wrong = cr(patient="WRONG", picture=3)
+    wrong = dx(patient="WRONG", picture=3)
     send(hospital, tmp_path, wrong)
     (report,) = of_kind(await_objects(hospital, wrong.study, 2), "SR")
-    right = cr(sop=wrong.sop, patient="RIGHT", picture=3)
+    right = dx(sop=wrong.sop, patient="RIGHT", picture=3)
     send(hospital, tmp_path, right)
     new = await_objects(hospital, right.study, 2)
     (corrected,) = of_kind(new, "SR")
@@ -89,7 +79,7 @@ def test_a_film_corrected_to_another_patient_is_reported_there_and_withdrawn_her
 
 
 def test_a_film_sent_in_two_transfer_syntaxes_is_read_once(hospital, tmp_path) -> None:
-    film = cr(picture=4)
+    film = dx(picture=4)
     assert hospital.storescu([film.write(tmp_path)]) == 0
     assert len(await_objects(hospital, film.study, 2)) == 2
     assert hospital.storescu([film.write(tmp_path, jpeg_2000=True)], "-xv") == 0
@@ -101,10 +91,10 @@ def test_a_film_sent_in_two_transfer_syntaxes_is_read_once(hospital, tmp_path) -
 
 
 def test_other_pixels_under_a_known_uid_are_quarantined_with_an_alert(hospital, tmp_path) -> None:
-    film = cr(picture=5)
+    film = dx(picture=5)
     send(hospital, tmp_path, film)
     assert len(await_objects(hospital, film.study, 2)) == 2
-    send(hospital, tmp_path, cr(study=film.study, sop=film.sop, picture=6))
+    send(hospital, tmp_path, dx(study=film.study, sop=film.sop, picture=6))
     assert await_true(lambda: len(spooled(hospital, "quarantine", film.study)) == 1)
     assert {row.state for row in rows(hospital, INSTANCES, film.study)} == {"sorted", "quarantined"}
     assert any(event.stage == "alert" for event in rows(hospital, EVENTS, film.study))

@@ -8,14 +8,15 @@ import pytest
 from sent_films import await_true, captures, objects, of_kind, rows
 from tiers import tried
 from wetread_bench.fresh_films import Identity
-from wetread_bench.hospital import Hospital
 from wetread_bench.intake import synthetic_templates
 from wetread_bench.intake_senders import Line, OpenLoop
 from wetread_bench.orthanc import missing
 from wetread_gateway.state.tables import WORKS
 
 if TYPE_CHECKING:
-    from wetread_embedded import EmbeddedTriton
+    from collections.abc import Iterator
+
+    from wetread_bench.hospital import Hospital
 
 pytestmark = [
     pytest.mark.pacs,
@@ -32,23 +33,30 @@ QUIET_S = 3.0
 FORWARD_EVERYTHING = "function OnStoredInstance(id, tags, metadata) SendToModality(id, 'wetread') end"
 
 
+@pytest.fixture
+def forwarding(hospital: Hospital) -> Iterator[Hospital]:
+    hospital.pacs.run_lua(FORWARD_EVERYTHING)
+    yield hospital
+    hospital.pacs.run_lua("OnStoredInstance = nil")
+
+
 def test_a_pacs_that_forwards_everything_gets_one_report_and_one_capture_a_film(
-    triton: EmbeddedTriton, tmp_path: Path
+    forwarding: Hospital, tmp_path: Path
 ) -> None:
-    with Hospital(tmp_path, triton=triton, lua=FORWARD_EVERYTHING) as hospital:
-        films = synthetic_templates(CHECKOUT, 2, 512, 12)
-        line = Line(RATE, SECONDS, called=hospital.pacs.ae_title)
-        with OpenLoop(hospital.pacs.dicom_port, line, films, tmp_path, Identity(11, 1)) as sending:
-            sending.join()
-        studies = [film.identity.study_uid for film in sending.sent if film.acknowledged is not None]
-        assert len(studies) == round(RATE * SECONDS)
-        pacs = hospital.pacs
-        assert await_true(lambda: len(pacs.instances()) >= 3 * len(studies))
-        assert await_true(lambda: _is_quiet(hospital), 60.0)
-        for study in studies:
-            found = objects(hospital, study)
-            assert (len(found), len(of_kind(found, "SR")), len(captures(found))) == (3, 1, 1)
-        assert len(rows(hospital, WORKS)) == len(studies)
+    pacs = forwarding.pacs
+    before = len(pacs.instances())
+    films = synthetic_templates(CHECKOUT, 2, 512, 12)
+    line = Line(RATE, SECONDS, called=pacs.ae_title)
+    with OpenLoop(pacs.dicom_port, line, films, tmp_path, Identity(11, 1)) as sending:
+        sending.join()
+    studies = [film.identity.study_uid for film in sending.sent if film.acknowledged is not None]
+    assert len(studies) == round(RATE * SECONDS)
+    assert await_true(lambda: len(pacs.instances()) >= before + 3 * len(studies))
+    assert await_true(lambda: _is_quiet(forwarding), 60.0)
+    for study in studies:
+        found = objects(forwarding, study)
+        assert (len(found), len(of_kind(found, "SR")), len(captures(found))) == (3, 1, 1)
+        assert len(rows(forwarding, WORKS, study)) == 1
 
 
 def _is_quiet(hospital: Hospital) -> bool:

@@ -11,18 +11,16 @@ from films import to_bytes
 from foreign_models import foreign_classifier
 from sent_films import Film, await_objects, await_true, captures, container, of_kind, rows, sources, uid
 from typer.testing import CliRunner
-from wetread_bench.hospital import GatewayPlan, Hospital
 from wetread_bench.orthanc import missing
 from wetread_client import Client
-from wetread_embedded import EmbeddedTriton, ServerConfig
-from wetread_embedded.config import find_checkout
 from wetread_gateway.state.tables import WORKS
 from wetread_preprocess import FilmPreprocessor
 from wetread_release.cli import app
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from kept_alive import KeptAlive
 
 pytestmark = [
     pytest.mark.pacs,
@@ -31,7 +29,6 @@ pytestmark = [
     pytest.mark.skipif(bool(missing("Orthanc", "storescu")), reason=missing("Orthanc", "storescu")),
 ]
 
-CHECKOUT = find_checkout()
 NEW = (
     "new knee {model} --modality DX --body-part KNEE --labels normal,fracture,effusion --background normal "
     "--values imagenet --codes {codes} --state-dir {state}"
@@ -46,32 +43,22 @@ CODES = """{
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("site")
+def state(release_server: KeptAlive) -> Path:
+    return release_server.config.state
 
 
 @pytest.fixture(scope="module")
-def served(state: Path) -> Iterator[EmbeddedTriton]:
+def served(release_server: KeptAlive, state: Path) -> KeptAlive:
     """A running server that knew nothing of the pipeline when it started, and serves it now."""
-    config = ServerConfig.on_free_ports(root=CHECKOUT, store=state / "served", state=state, exit_timeout_s=1.0)
     (state / "mine.onnx").write_bytes(foreign_classifier().SerializeToString())
     (state / "codes.json").write_text(CODES)
     places = {
         "model": state / "mine.onnx", "codes": state / "codes.json", "state": state, "draft": state / "drafts" / "knee",
     }  # fmt: skip
-    with EmbeddedTriton(config) as triton:
-        for command in (NEW, GATE, PUBLISH, PROMOTE):
-            result = CliRunner().invoke(app, command.format(**places).split())
-            assert result.exit_code == 0, result.output + result.stderr
-        yield triton
-
-
-@pytest.fixture(scope="module")
-def hospital(served: EmbeddedTriton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
-    sections = (("intake", "watermark_free_bytes = 1048576"),)
-    plan = GatewayPlan(pipeline="knee", any_body_part=False, sections=sections)
-    with Hospital(tmp_path_factory.mktemp("trip"), plan, triton=served) as running:
-        yield running
+    for command in (NEW, GATE, PUBLISH, PROMOTE):
+        result = CliRunner().invoke(app, command.format(**places).split())
+        assert result.exit_code == 0, result.output + result.stderr
+    return release_server
 
 
 def knee(picture: int) -> tuple[Film, bytes]:
@@ -104,7 +91,8 @@ def test_the_pipeline_that_was_there_is_served_on(served):
     assert film.patient == "KNEE2"
 
 
-def test_a_film_comes_back_as_a_report_with_the_makers_findings(hospital, state, tmp_path):
+def test_a_film_comes_back_as_a_report_with_the_makers_findings(served, release_hospital, state, tmp_path):
+    hospital = release_hospital
     film, dicom = knee(3)
     path = tmp_path / "knee.dcm"
     path.write_bytes(dicom)

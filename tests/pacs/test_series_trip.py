@@ -7,7 +7,6 @@ import random
 import re
 import shutil
 import subprocess
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,14 +20,13 @@ from segmented_series import BOTH, segmented, segmented_files
 from sent_films import await_objects, await_true, container, of_kind, rows, sources
 from series_files import series_files
 from sr_checker import problems
-from volume_release import SEGMENTER, Filling, VolumeSite
+from volume_release import Filling, VolumeSite
 from wetread_bench.hospital import GatewayPlan, Hospital
 from wetread_bench.orthanc import missing
 from wetread_client import Client
 from wetread_gateway.results.order import ObjectKind
 from wetread_gateway.results.reporter import Reporter
 from wetread_gateway.state.tables import DELIVERIES, READINGS, WORKS
-from wetread_models.volume_networks import level_segmenter
 from wetread_release.triton_config import TensorConfig
 from wetread_release.volume_pipeline import VOLUME, VolumeSpec
 
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    import onnx
+    from kept_alive import KeptAlive
 
 pytestmark = [
     pytest.mark.pacs,
@@ -54,22 +52,19 @@ unknown_age_is_inside = true
 """
 
 
-@pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
-    with hospital_of(tmp_path_factory.mktemp("series"), SEGMENTER, level_segmenter()) as running:
-        yield running
-
-
-@contextmanager
-def hospital_of(folder: Path, spec: VolumeSpec, model: onnx.ModelProto | Path) -> Iterator[Hospital]:
-    """A hospital whose MR series go to a segmenter."""
-    site = VolumeSite(folder / "site", [Filling("brain_mr", "brain_mr", spec, model)])
-    sections = (
+PLAN = GatewayPlan(
+    sections=(
         ("intake", "watermark_free_bytes = 1048576"),
         ("completeness", "quiet_confirmed_s = 0.2\nquiet_s = 1.0"),
-    )
-    plan = GatewayPlan(sections=sections, extra=RULE)
-    with site.served() as triton, Hospital(folder / "hospital", plan, triton=triton) as running:
+    ),
+    extra=RULE,
+)
+
+
+@pytest.fixture(scope="module")
+def hospital(series_server: KeptAlive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
+    """A hospital whose MR series go to a segmenter."""
+    with Hospital(tmp_path_factory.mktemp("series"), PLAN, triton=series_server) as running:
         yield running
 
 
@@ -145,7 +140,9 @@ def test_a_brain_of_384_images_comes_back_segmented_by_a_real_model(data_folder,
     files = sorted((data_folder / "dicom" / "mr_t1").iterdir())
     random.Random(2).shuffle(files)
     study = str(pydicom.dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
-    with hospital_of(tmp_path, spec, data_folder / "models" / "meshnet_gw_wm.onnx") as hospital:
+    model = data_folder / "models" / "meshnet_gw_wm.onnx"
+    site = VolumeSite(tmp_path / "site", [Filling("brain_mr", "brain_mr", spec, model)])
+    with site.served() as triton, Hospital(tmp_path / "hospital", PLAN, triton=triton) as hospital:
         assert hospital.storescu(files) == 0
         found = await_objects(hospital, study, 3, timeout_s=180.0)
     (report,), (seg,) = of_kind(found, "SR"), of_kind(found, "SEG")

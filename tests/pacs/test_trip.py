@@ -23,13 +23,12 @@ from sent_films import (
     spooled,
     uid,
 )
-from wetread_bench.hospital import GatewayPlan, Hospital, acknowledged, storescu
+from wetread_bench.hospital import Hospital, acknowledged, storescu
 from wetread_bench.orthanc import missing
 from wetread_bench.servers import free_port
 from wetread_gateway.state.tables import DELIVERIES, WORKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from wetread_embedded import EmbeddedTriton
@@ -40,13 +39,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(missing("Orthanc", "storescu")), reason=missing("Orthanc", "storescu")),
 ]
-
-
-@pytest.fixture(scope="module")
-def hospital(triton: EmbeddedTriton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
-    plan = GatewayPlan(sections=(("intake", "watermark_free_bytes = 1048576"),))
-    with Hospital(tmp_path_factory.mktemp("trip"), plan, triton=triton) as running:
-        yield running
 
 
 def send(hospital: Hospital, folder: Path, *films: Film) -> None:

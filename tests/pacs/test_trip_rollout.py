@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from second_release import APPROVED, CHECKOUT, publish_wider, rollout_command
+from second_release import APPROVED, publish_wider, rollout_command
 from sent_films import Film, await_objects, await_true, captures, objects, of_kind, rows, uid
-from wetread_bench.hospital import GatewayPlan, Hospital
 from wetread_bench.orthanc import missing
 from wetread_client import Client
 from wetread_client.rollout import Arm, Rollout, assign, key_of, open_store
-from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_gateway.state.tables import SHADOW_READINGS, WORKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from kept_alive import KeptAlive
     from pydicom.dataset import Dataset
+    from wetread_bench.hospital import Hospital
 
 pytestmark = [
     pytest.mark.pacs,
@@ -30,8 +29,8 @@ PATIENTS = 18
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("state")
+def state(release_server: KeptAlive) -> Path:
+    return release_server.config.state
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +40,11 @@ def films() -> list[Film]:
 
 
 @pytest.fixture(scope="module")
-def hospital(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
+def hospital(release_hospital: Hospital, state: Path, tmp_path_factory: pytest.TempPathFactory) -> Hospital:
     """A hospital whose server tries release 2 with half of the patients, and asks it about the others in shadow."""
-    config = ServerConfig.on_free_ports(root=CHECKOUT, store=state / "served", state=state)
-    plan = GatewayPlan(sections=(("triton", f'rollouts = "{state / "rollout"}"'),))
-    with EmbeddedTriton(config) as server:
-        publish_wider(tmp_path_factory.mktemp("draft") / "chest_xray", state)
-        rollout_command(state, "set", "chest_xray", "--candidate", "50", *APPROVED)
-        with Hospital(tmp_path_factory.mktemp("trip"), plan, triton=server) as running:
-            yield running
+    publish_wider(tmp_path_factory.mktemp("draft") / "chest_xray", state)
+    rollout_command(state, "set", "chest_xray", "--candidate", "50", *APPROVED)
+    return release_hospital
 
 
 def in_force(state: Path) -> Rollout:

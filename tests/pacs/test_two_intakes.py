@@ -15,17 +15,17 @@ import pytest
 from sent_films import Film, await_objects, await_true, of_kind, sources, uid
 from sqlalchemy import select
 from test_series_trip import RULE, ball
-from volume_release import CHECKOUT, SEGMENTER, Filling, VolumeSite
 from wetread_bench.hospital import AE_TITLE, GatewayPlan, GatewayProcess, storescu
 from wetread_bench.orthanc import Modality, Orthanc, missing
 from wetread_bench.servers import free_port
 from wetread_gateway.state.store import StateStore
 from wetread_gateway.state.tables import DELIVERIES, INSTANCES, SERIES, WORKS
-from wetread_models.volume_networks import level_segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from kept_alive import KeptAlive
 
 pytestmark = [
     pytest.mark.pacs,
@@ -81,19 +81,15 @@ sibling_token_file = "{folder / "token"}"
 
 
 @pytest.fixture(scope="module")
-def clinic(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
+def clinic(series_server: KeptAlive, postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     folder = tmp_path_factory.mktemp("clinic")
-    site = VolumeSite(folder / "site", [Filling("brain_mr", "brain_mr", SEGMENTER, level_segmenter())])
-    for shipped in ("ensembles/chest_xray", *(f"model_repository/{part.name}" for part in chest_parts())):
-        (site.root / shipped).symlink_to(CHECKOUT / shipped)
     doors = [(free_port(), free_port()) for _ in range(2)]
     with ExitStack() as stack:
         (folder / "store").write_text(f"{postgres}\n")
-        triton = stack.enter_context(site.served())
         # Reports on commitment come to one door, whoever asked.
         reports_to = {"wetread": Modality(AE_TITLE, doors[1][0])}
         pacs = stack.enter_context(Orthanc(folder / "pacs", modalities=reports_to))
-        both = [intake(folder, str(door[1]), folder / "store", door, triton.http_url, pacs) for door in doors]
+        both = [intake(folder, str(door[1]), folder / "store", door, series_server.http_url, pacs) for door in doors]
         for one in both:
             stack.callback(one.stop)
             one.start(wait=False)
@@ -102,10 +98,6 @@ def clinic(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         store = StateStore(folder / "looking", postgres)
         stack.callback(store.close)
         yield Clinic(pacs, *both, store)
-
-
-def chest_parts() -> list[Path]:
-    return sorted((CHECKOUT / "model_repository").glob("chest_xray_*"))
 
 
 def written(folder: Path, files: list[bytes]) -> list[Path]:

@@ -52,9 +52,13 @@ class Destination(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GatewayPlan:
-    """What a test wants of its gateway. `extra`: more TOML, at the end; `sections`: lines added to a table by name."""
+    """What a test wants of its gateway: a rule for films, and more.
+
+    `match`: whom the rule is for. `extra`: more TOML, at the end. `sections`: lines added to a table by name.
+    """
 
     pipeline: str = "chest_xray"
+    match: str = 'modality = ["CR", "DX", "RG"]'
     any_body_part: bool = True
     verify: str = "commitment"
     sections: tuple[tuple[str, str], ...] = ()
@@ -161,7 +165,7 @@ class GatewayProcess:
             f'name = "pacs"\nae_title = "{pacs.ae_title}"\nhost = "{pacs.host}"\nport = {pacs.dicom_port}\n'
             f'verify = "{plan.verify}"\n\n[[rule]]\nname = "films"\npipeline = "{plan.pipeline}"\n'
             f'destinations = ["pacs"]\nany_body_part = {str(plan.any_body_part).lower()}\n'
-            f'match.modality = ["CR", "DX", "RG"]\n{plan.extra}\n'
+            f"match.{plan.match}\n{plan.extra}\n"
         )
 
 

@@ -212,6 +212,10 @@ class Orthanc:
         for patient in self.get("/patients"):
             self._rest.delete(f"/patients/{patient}").raise_for_status()
 
+    def run_lua(self, script: str) -> None:
+        """Run a script in the running server, whose functions it may define anew, until it ends."""
+        self._rest.post("/tools/execute-script", content=script.encode()).raise_for_status()
+
     def set_modality(self, name: str, modality: Modality) -> None:
         """Tell the running server of an AE, until it ends; restarts keep it."""
         self._modalities[name] = modality
@@ -242,6 +246,7 @@ class Orthanc:
             "DicomAlwaysAllowFind": True,
             "DicomModalities": {name: _modality(modality) for name, modality in self._modalities.items()},
             "OverwriteInstances": False,
+            "ExecuteLuaEnabled": True,  # it listens on loopback alone
             "StableAge": 1,
             "LuaScripts": [],
         }
