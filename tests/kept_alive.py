@@ -9,7 +9,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from wetread_embedded import EmbeddedTriton
+from killed_triton import KilledTriton
 
 if TYPE_CHECKING:
     from wetread_embedded import ServerConfig
@@ -22,7 +22,7 @@ class KeptAlive:
     """
 
     def __init__(self, config: ServerConfig) -> None:
-        self.server = EmbeddedTriton(config)
+        self.server = KilledTriton(config)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
@@ -45,5 +45,5 @@ class KeptAlive:
                 http, grpc, metrics = self.server.ports
                 config = replace(self.server.config, http_port=http, grpc_port=grpc, metrics_port=metrics)
                 self.server.stop()
-                self.server = EmbeddedTriton(config)
+                self.server = KilledTriton(config)
                 self.server.start()

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import fsspec
 import pytest
+from killed_triton import KilledTriton
+from tiny_release import PIPELINE, TinySite
 from volume_release import SEGMENTER, Filling, VolumeSite, phantom
 from wetread_client import Client, Retry
 from wetread_client.batch.archive import Archive
@@ -21,12 +23,13 @@ from wetread_client.batch.out import FolderOut
 from wetread_client.batch.pace import Pace
 from wetread_client.batch.run import Batch, run
 from wetread_client.cli import main
-from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_models.synthetic import FilmModel
 from wetread_models.volume_networks import level_segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from wetread_embedded import EmbeddedTriton
 
 pytestmark = pytest.mark.triton
 
@@ -161,7 +164,7 @@ class _ServerDies(Pace):
         super().__init__()
         urls = {"http_port": server.http_url, "grpc_port": server.grpc_url, "metrics_port": server.metrics_url}
         ports = {name: urlsplit(url).port for name, url in urls.items()}
-        self._server, self.next = server, EmbeddedTriton(replace(server.config, **ports))
+        self._server, self.next = server, KilledTriton(replace(server.config, **ports))
         self._films = 0
         self.starting = threading.Thread(target=self.next.start)
         self._one = threading.Lock()
@@ -177,8 +180,7 @@ class _ServerDies(Pace):
 
 @pytest.mark.slow
 def test_a_server_that_dies_in_the_midst_fails_no_study(films, tmp_path):
-    config = ServerConfig.on_free_ports(root=ROOT, store=tmp_path / "store")
-    with EmbeddedTriton(config) as server:
+    with KilledTriton(TinySite(tmp_path / "site").config()) as server:
         pace = _ServerDies(server)
         quick = Retry(times=0, first_wait_s=0.1, longest_wait_s=0.5)
         summary = run(
@@ -187,7 +189,7 @@ def test_a_server_that_dies_in_the_midst_fails_no_study(films, tmp_path):
                 shard=Shard(),
                 out=FolderOut(tmp_path / "out"),
                 connect=lambda name: Client(server.http_url, name, retry=quick, timeout_s=10.0),
-                options=DeskOptions(backoff=quick),
+                options=DeskOptions(PIPELINE, backoff=quick),
                 pace=pace,
             )
         )

@@ -16,6 +16,7 @@ import tritonclient.grpc
 import tritonclient.http
 import tritonclient.utils
 from films import film, to_bytes
+from killed_triton import KilledTriton
 from tiers import only_full
 from wetread_client import AsyncClient, Client, Reading, Rejected, Retry, Unavailable
 from wetread_client.cli import main
@@ -24,10 +25,12 @@ from wetread_client.endpoint import Endpoint
 from wetread_client.http import HttpTransport
 from wetread_client.regions import PREFIX
 from wetread_client.shared_memory import SharedMemoryTransport
-from wetread_embedded import EmbeddedTriton, ServerConfig
+from wetread_embedded import ServerConfig
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from wetread_embedded import EmbeddedTriton
 
 pytestmark = pytest.mark.triton
 
@@ -226,7 +229,7 @@ def test_the_async_client_reads_what_the_client_reads(server, tmp_path):
 @pytest.mark.parametrize(("protocol", "by_name"), [("http", True), *only_full(("http", False), ("grpc", False))])
 def test_a_server_restarted_under_a_client_finds_no_film_at_fault(tmp_path, protocol, by_name):
     dicom = film_bytes()
-    first = EmbeddedTriton(ServerConfig.on_free_ports(store=tmp_path / "store"))
+    first = KilledTriton(ServerConfig.on_free_ports(store=tmp_path / "store"))
     with first:
         ports = ports_of(first)
         transport = SharedMemoryTransport(connect(url_of(first, protocol), protocol), by_name=by_name)
@@ -236,7 +239,7 @@ def test_a_server_restarted_under_a_client_finds_no_film_at_fault(tmp_path, prot
     with client:
         with pytest.raises(Unavailable):
             client.read(dicom, deadline_s=0.5)
-        with EmbeddedTriton(ServerConfig(store=tmp_path / "store", **ports)):
+        with KilledTriton(ServerConfig(store=tmp_path / "store", **ports)):
             after = client.read(dicom)
             assert numbers(after) == pytest.approx(numbers(before), abs=1e-5)
             client.close()

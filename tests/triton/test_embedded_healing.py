@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import tritonclient.utils
+from killed_triton import KilledTriton
 from tiny_repository import ECHO, TinyRepository, infer, seconds, wait_for
 from wetread_embedded import EmbeddedTriton, Heal
 
@@ -61,7 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]
     tiny.add_python("raises", ECHO.replace("answers = []", "raise RuntimeError('Stub process of my own')"))
     tiny.add_python("renewed")
     tiny.add_python("unwatched")
-    with EmbeddedTriton(tiny.config(canary_interval_s=CANARY_S)) as running:
+    with KilledTriton(tiny.config(canary_interval_s=CANARY_S)) as running:
         yield running
 
 
@@ -118,7 +119,7 @@ def test_a_model_that_dies_at_once_again_is_brought_back_at_a_bounded_rate(tiny)
         "echo",
         ECHO.replace("def execute", "def execute(self, requests):\n            os._exit(1)\n\n        def unused"),
     )
-    with EmbeddedTriton(tiny.config(canary_interval_s=0.05)) as server:
+    with KilledTriton(tiny.config(canary_interval_s=0.05)) as server:
         assert wait_for(lambda: len(server.heals) >= 4)
         started = time.monotonic()
         assert wait_for(lambda: len(server.heals) >= 5)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.utils
+from killed_triton import KilledTriton
 from tiny_repository import ECHO, TinyRepository, infer, seconds, wait_for
 from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_embedded.errors import PortInUse, StartFailed, StoreInUse
@@ -51,7 +52,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]
     tiny.add_scale("mixed", dims="-1, 3", delay_us=20_000)
     tiny.add_scale("flat", dims="-1", rank=3)
     tiny.add_scale("warm", instances=2, more=WARM_UP)
-    with EmbeddedTriton(tiny.config()) as server:
+    with KilledTriton(tiny.config()) as server:
         yield server
 
 
@@ -131,7 +132,7 @@ def test_a_killed_server_leaves_nothing_after_the_stop(tiny):
 
 
 def test_two_servers_do_not_disturb_each_other(shared, tmp_path):
-    with EmbeddedTriton(beside(shared, store=tmp_path / "other")) as other:
+    with KilledTriton(beside(shared, store=tmp_path / "other")) as other:
         assert set(shared.ports).isdisjoint(other.ports)
         assert set(processes_of(shared)).isdisjoint(processes_of(other))
     assert infer(shared, "echo", seconds(0)).tolist() == [[0.0]]
@@ -153,7 +154,7 @@ def test_the_server_ends_with_a_starter_that_was_killed_and_the_store_is_free_ag
     tiny.add_python("echo")
     code = (
         "import sys, time; from pathlib import Path; from wetread_embedded import *\n"
-        "with EmbeddedTriton(ServerConfig.on_free_ports(root=Path(sys.argv[1]))) as s:\n"
+        "with EmbeddedTriton(ServerConfig.on_free_ports(root=Path(sys.argv[1]), exit_timeout_s=1.0)) as s:\n"
         "    print(s.pid, flush=True); time.sleep(600)"
     )
     starter = subprocess.Popen([sys.executable, "-c", code, str(tiny.root)], stdout=subprocess.PIPE, text=True)
@@ -163,7 +164,7 @@ def test_the_server_ends_with_a_starter_that_was_killed_and_the_store_is_free_ag
     starter.kill()
     starter.communicate()
     assert wait_for(lambda: not is_alive(pid))
-    with EmbeddedTriton(tiny.config()) as server:
+    with KilledTriton(tiny.config()) as server:
         assert infer(server, "echo", seconds(0)).tolist() == [[0.0]]
     assert not [region for region in own if region.exists()]
 

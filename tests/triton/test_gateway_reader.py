@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from films import film, to_bytes
 from kept_alive import KeptAlive
+from killed_triton import KilledTriton
 from sqlalchemy import func, select
 from tiers import tried
 from tiny_repository import wait_for
-from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_gateway.priority import Priority
 from wetread_gateway.state.tables import EVENTS, WORKS, WorkState
 from works import Works, configuration, serving
@@ -91,46 +91,6 @@ def test_films_are_read_and_what_the_pipeline_refuses_is_a_result_that_names_its
     assert readings[series].warnings[0].startswith("1 of 3 images not read: UnsupportedImage: ")
 
 
-def test_nothing_is_lost_or_read_twice_when_stubs_and_the_reader_are_killed(tmp_path):
-    chance = random.Random(9)
-    with KeptAlive(ServerConfig.on_free_ports(root=CHECKOUT, store=tmp_path / "store")) as triton:
-        works = Works.open(configuration(tmp_path, url=triton.server.http_url, lease_s=3.0), "test")
-        ids = [works.add(film_bytes(seed)) for seed in range(FILMS)]
-        for kill in range(KILLS):
-            with reader(works.context.live.file) as running:
-                aim = (kill + 1) * FILMS // (KILLS + 2)
-                assert wait_for(lambda aim=aim: done(works) >= aim, 60.0)
-                time.sleep(chance.uniform(0, 0.05))  # anywhere in a reading
-                if kill % 2:
-                    os.kill(chance.choice(triton.server.stub_pids()["chest_xray_classifier"]), signal.SIGKILL)
-                    assert wait_for(lambda aim=aim: done(works) > aim, 60.0)
-                running.kill()
-        with reader(works.context.live.file):
-            assert wait_for(lambda: done(works) == FILMS, 60.0)
-    assert sorted(works.readings()) == ids
-    assert read_by(works) == dict.fromkeys(ids, 1)
-    works.close()
-
-
-def test_a_server_that_is_away_for_a_while_costs_no_film(tmp_path):
-    store = tmp_path / "store"
-    with EmbeddedTriton(ServerConfig.on_free_ports(root=CHECKOUT, store=store)) as first:
-        ports = dict(zip(("http_port", "grpc_port", "metrics_port"), first.ports, strict=True))
-        works = Works.open(configuration(tmp_path, url=first.http_url, lease_s=3.0), "test")
-        ids = [works.add(film_bytes(seed)) for seed in range(FILMS)]
-        with reader(works.context.live.file):
-            assert wait_for(lambda: done(works) >= 5)
-            os.kill(first.pid, signal.SIGKILL)
-            first.stop()
-            # The reader meets the closed port before the server is there again.
-            assert wait_for(lambda: any("UNAVAILABLE" in works.row(work).reason for work in ids) or done(works) > 20)
-            with EmbeddedTriton(ServerConfig(root=CHECKOUT, store=store, **ports)):
-                assert wait_for(lambda: done(works) == FILMS)
-    assert read_by(works) == dict.fromkeys(ids, 1)
-    assert all(works.row(work).attempts == 0 for work in ids)
-    works.close()
-
-
 def test_of_two_readers_over_http_one_is_killed_and_nothing_is_lost_or_read_twice(works, server):
     ids = [works.add(film_bytes(seed)) for seed in range(FILMS)]
     with serving(works.context) as url:
@@ -156,6 +116,7 @@ FILM_READER = """
 
     import json
     import os
+    import time
 
     import numpy as np
     import triton_python_backend_utils as pb_utils
@@ -168,12 +129,18 @@ FILM_READER = """
 
 
     class TritonPythonModel:
-        # Reads anything, and dies of films that hold the word POISON.
+        # Reads anything and takes 30 ms; dies of POISON; reads "UNTIL <path>" when the path is there, and till then
+        # shows by <path>.awaited that it has begun.
 
         def execute(self, requests):
             films = [pb_utils.get_input_tensor_by_name(request, "DICOM").as_numpy().tobytes() for request in requests]
             if any(b"POISON" in film for film in films):
                 os._exit(1)
+            time.sleep(0.03 * len(films))
+            for path in [film.removeprefix(b"UNTIL ") for film in films if film.startswith(b"UNTIL ")]:
+                open(path + b".awaited", "w").close()
+                while not os.path.exists(path):
+                    time.sleep(0.01)
             none = np.zeros((1, 0), np.float32)
             outputs = {"PROBABILITY": none, "POSITIVE": none.astype(bool), "NOVELTY": np.zeros((1, 1), np.float32),
                        "HEATMAP": np.zeros((1, 0, 1, 1), np.uint8), "NOTES": np.frombuffer(b"{}", np.uint8)[None],
@@ -215,7 +182,7 @@ def add_film_reader(tiny) -> None:
 
 def test_a_film_that_kills_its_stub_is_read_alone_three_times_and_its_neighbours_are_read(tiny, tmp_path):
     add_film_reader(tiny)
-    with EmbeddedTriton(tiny.config(canary_interval_s=0.5)) as server:
+    with KilledTriton(tiny.config(canary_interval_s=0.5)) as server:
         works = Works.open(configuration(tmp_path, url=server.http_url), "test")
         good = [works.add(b"film", pipeline="tiny") for _ in range(6)]
         poison = works.add(b"POISON", pipeline="tiny")
@@ -231,4 +198,51 @@ def test_a_film_that_kills_its_stub_is_read_alone_three_times_and_its_neighbours
     assert all(works.row(work).attempts == 0 for work in good)
     [file] = works.files(poison)
     assert file.startswith("dead/")
+    works.close()
+
+
+def test_nothing_is_lost_or_read_twice_when_stubs_and_the_reader_are_killed(tiny, tmp_path):
+    chance = random.Random(9)
+    add_film_reader(tiny)
+    pipeline, model = tried(("tiny", "tiny_model"), ("chest_xray", "chest_xray_classifier"))
+    root = tried(tiny.root, CHECKOUT)
+    with KeptAlive(tiny.config(root=root, store=tmp_path / "store")) as triton:
+        works = Works.open(configuration(tmp_path, url=triton.server.http_url, lease_s=3.0), "test")
+        ids = [works.add(film_bytes(seed), pipeline=pipeline) for seed in range(FILMS)]
+        for kill in range(KILLS):
+            with reader(works.context.live.file) as running:
+                aim = (kill + 1) * FILMS // (KILLS + 2)
+                assert wait_for(lambda aim=aim: done(works) >= aim, 60.0)
+                time.sleep(chance.uniform(0, 0.05))  # anywhere in a reading
+                if kill % 2:
+                    os.kill(chance.choice(triton.server.stub_pids()[model]), signal.SIGKILL)
+                    assert wait_for(lambda aim=aim: done(works) > aim, 60.0)
+                running.kill()
+        with reader(works.context.live.file):
+            assert wait_for(lambda: done(works) == FILMS, 60.0)
+    assert sorted(works.readings()) == ids
+    assert read_by(works) == dict.fromkeys(ids, 1)
+    works.close()
+
+
+def test_a_server_that_is_away_for_a_while_costs_no_film(tiny, tmp_path):
+    add_film_reader(tiny)
+    back = tmp_path / "back"
+    with KilledTriton(tiny.config()) as first:
+        ports = dict(zip(("http_port", "grpc_port", "metrics_port"), first.ports, strict=True))
+        works = Works.open(configuration(tmp_path, url=first.http_url, lease_s=3.0), "test")
+        ids = [works.add(b"film", pipeline="tiny") for _ in range(5)]
+        with reader(works.context.live.file):
+            assert wait_for(lambda: done(works) == 5)
+            ids += [works.add(f"UNTIL {back}".encode(), pipeline="tiny") for _ in range(15)]
+            assert wait_for((tmp_path / "back.awaited").exists)
+            os.kill(first.pid, signal.SIGKILL)
+            first.stop()
+            # The reader meets the closed port before the server is there again.
+            assert wait_for(lambda: any("UNAVAILABLE" in works.row(work).reason for work in ids))
+            back.touch()
+            with KilledTriton(tiny.config(**ports)):
+                assert wait_for(lambda: done(works) == len(ids))
+    assert read_by(works) == dict.fromkeys(ids, 1)
+    assert all(works.row(work).attempts == 0 for work in ids)
     works.close()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from killed_triton import KilledTriton
 from second_release import APPROVED, CHECKOUT, publish_wider, release_command, rollout_command
 from sqlalchemy import select
 from tiny_repository import wait_for
@@ -54,7 +55,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     state = tmp_path_factory.mktemp("state")
     model = FilmModel.load(film_model(CHECKOUT))
     films = tuple(model.dicom(n, "pneumonia" if n % 2 else "normal", 512, 512) for n in range(4))
-    with EmbeddedTriton(ServerConfig.on_free_ports(root=CHECKOUT, store=state / "served", state=state)) as server:
+    with KilledTriton(ServerConfig.on_free_ports(root=CHECKOUT, store=state / "served", state=state)) as server:
         publish_wider(tmp_path_factory.mktemp("draft") / "chest_xray", state)
         yield Site(server, state, films)
 

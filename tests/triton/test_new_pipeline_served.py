@@ -11,11 +11,12 @@ import pytest
 import tritonclient.http
 from films import film, radiograph, to_bytes
 from foreign_models import IMAGENET, foreign_classifier
+from killed_triton import KilledTriton
 from tritonclient.utils import InferenceServerException
 from typer.testing import CliRunner
 from wetread_client import Client, Rejected
 from wetread_embedded import EmbeddedTriton, ServerConfig
-from wetread_embedded.errors import EmbeddedError
+from wetread_embedded.errors import ServerCallFailed
 from wetread_preprocess import FilmPreprocessor
 from wetread_release.cli import app
 from wetread_release.draft import Draft
@@ -57,7 +58,7 @@ def triton(drafts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     for draft in drafts.values():
         side_of_draft(draft, Draft.load(draft), "cpu").write(root)
     config = ServerConfig.on_free_ports(root=root, store=folder / "store", state=folder / "state", exit_timeout_s=1.0)
-    with EmbeddedTriton(config) as running:
+    with KilledTriton(config) as running:
         yield running
 
 
@@ -143,17 +144,15 @@ def test_the_card_that_clients_get_is_the_drafts(drafts, triton):
 @pytest.mark.parametrize(
     ("label", "words"), [("fracture", {"column": 7}), ("effusion", {"threshold": 1.5})], ids=["column", "threshold"]
 )
-def test_rules_that_do_not_fit_the_configuration_are_not_loaded(drafts, tmp_path, label, words):
-    shutil.copytree(drafts["knee"], tmp_path / "knee")
-    path = tmp_path / "knee" / "parts" / "postprocess" / "pipeline.json"
-    rules = json.loads(path.read_text())
-    rules["findings"] = [finding | (words if finding["label"] == label else {}) for finding in rules["findings"]]
-    path.write_text(json.dumps(rules))
-    root = tmp_path / "root"
-    root.mkdir()
-    provide_backends(root, CHECKOUT)
-    side_of_draft(tmp_path / "knee", Draft.load(tmp_path / "knee"), "cpu").write(root)
-    folders = {"store": tmp_path / "store", "state": tmp_path / "state"}
-    config = ServerConfig.on_free_ports(root=root, exit_timeout_s=1.0, **folders)
-    with pytest.raises(EmbeddedError, match=next(iter(words))), EmbeddedTriton(config):
-        pass
+def test_rules_that_do_not_fit_the_configuration_are_not_loaded(triton, label, words):
+    models = triton.config.store_dir / "model_repository"
+    right, wrong = "knee_postprocess_draft", f"knee_postprocess_{label}"
+    shutil.copytree(models / right, models / wrong)
+    config, rules = models / wrong / "config.pbtxt", models / wrong / "1" / "pipeline.json"
+    config.write_text(config.read_text().replace(right, wrong))
+    triton.rest.load(wrong, timeout_s=60)
+    card = json.loads(rules.read_text())
+    card["findings"] = [finding | (words if finding["label"] == label else {}) for finding in card["findings"]]
+    rules.write_text(json.dumps(card))
+    with pytest.raises(ServerCallFailed, match=next(iter(words))):
+        triton.rest.load(wrong, timeout_s=60)

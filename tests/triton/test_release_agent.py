@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import pytest
+from killed_triton import KilledTriton
 from tiny_release import PIPELINE, SIDE, TinySite, probability
 from tiny_repository import wait_for
 from wetread_client import Client
 from wetread_client.rollout import Actor, steps
-from wetread_embedded import EmbeddedTriton
 from wetread_release.device import cpu_device
 from wetread_release.errors import ServeFailed
 from wetread_release.places import Places
@@ -19,6 +20,9 @@ from wetread_release.progress_line import patience
 from wetread_release.promotion import promote, rollback
 from wetread_release.publishing import publish
 from wetread_release.release_site import Site
+
+if TYPE_CHECKING:
+    from wetread_embedded import EmbeddedTriton
 
 pytestmark = pytest.mark.triton
 
@@ -56,7 +60,7 @@ def about(release: int, logit: float):
 
 
 def test_a_release_is_published_beside_promoted_and_rolled_back(tiny_site):
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         assert ask(server, tiny_site) == about(1, 0.0)
         offer(tiny_site, tiny_site.draft(1.0))
         assert ask(server, tiny_site) == about(1, 0.0)
@@ -70,7 +74,7 @@ def test_a_release_is_published_beside_promoted_and_rolled_back(tiny_site):
 
 @pytest.mark.full
 def test_another_input_size_gets_a_model_of_its_own_and_a_rollback_crosses_back(tiny_site):
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         offer(tiny_site, tiny_site.draft(2.0, side=2 * SIDE))
         take(promote, tiny_site)
         assert ask(server, tiny_site) == about(2, 2.0)
@@ -81,7 +85,7 @@ def test_another_input_size_gets_a_model_of_its_own_and_a_rollback_crosses_back(
 
 
 def test_a_release_that_does_not_load_is_withdrawn_and_the_stable_one_answers_on(tiny_site):
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         draft = tiny_site.draft(1.0)
         (draft / "parts" / "classifier" / "model.onnx").write_bytes(b"no model")
         with pytest.raises(ServeFailed, match=r"release 2 of tiny could not be served.*does not load"):
@@ -93,7 +97,7 @@ def test_a_release_that_does_not_load_is_withdrawn_and_the_stable_one_answers_on
 
 @pytest.mark.full
 def test_a_release_whose_golden_films_differ_is_refused(tiny_site):
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         draft = tiny_site.draft(1.0)
         tiny_site.record_golden(draft, [1.2] * 4, cpu_device())
         with pytest.raises(ServeFailed, match=r"golden film 1: finding \w+ has probability 0.7311, the gate"):
@@ -107,7 +111,7 @@ def test_a_release_whose_golden_films_differ_is_refused(tiny_site):
 
 @pytest.mark.full
 def test_a_file_changed_after_it_was_signed_is_refused_at_load(tiny_site):
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         site = open_site(tiny_site)
         offer(tiny_site, tiny_site.draft(1.0))
         take(promote, tiny_site)
@@ -127,16 +131,16 @@ def test_a_file_changed_after_it_was_signed_is_refused_at_load(tiny_site):
 
 
 def test_a_server_starts_with_the_promoted_release_and_falls_back_when_that_is_broken(tiny_site):
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         offer(tiny_site, tiny_site.draft(1.0))
         take(promote, tiny_site)
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         assert ask(server, tiny_site) == about(2, 1.0)
     for place in (tiny_site.folder / "served" / "model_repository" / "tiny_classifier" / "2", tiny_site.state):
         for file in place.glob("**/model.onnx"):
             if "/1/" not in str(file):
                 file.write_bytes(b"damaged")
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         assert ask(server, tiny_site) == about(1, 0.0)
         site = open_site(tiny_site)
         assert wait_for(lambda: [r.state for r in site.rollouts.reports(PIPELINE)] == ["fallback"])
@@ -147,7 +151,7 @@ def test_a_server_starts_with_the_promoted_release_and_falls_back_when_that_is_b
 
 @pytest.mark.full
 def test_a_promoted_release_that_does_not_load_any_more_falls_back_at_the_start(tiny_site):
-    with EmbeddedTriton(tiny_site.config()):
+    with KilledTriton(tiny_site.config()):
         offer(tiny_site, tiny_site.draft(1.0))
         take(promote, tiny_site)
     site = open_site(tiny_site)
@@ -155,7 +159,7 @@ def test_a_promoted_release_that_does_not_load_any_more_falls_back_at_the_start(
     (draft / "parts" / "classifier" / "model.onnx").write_bytes(b"no model")
     offer(tiny_site, draft)  # no server runs that could refuse it
     site.rollouts.write(steps.promote(site.rollouts.read(PIPELINE), ACTOR))
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         assert ask(server, tiny_site) == about(2, 1.0)
         assert wait_for(lambda: [r.state for r in site.rollouts.reports(PIPELINE)] == ["fallback"])
         assert "does not" in site.rollouts.reports(PIPELINE)[0].message or "INVALID_PROTOBUF" in str(
@@ -165,18 +169,18 @@ def test_a_promoted_release_that_does_not_load_any_more_falls_back_at_the_start(
 
 @pytest.mark.full
 def test_a_server_starts_while_the_registry_is_away(tiny_site):
-    with EmbeddedTriton(tiny_site.config()):
+    with KilledTriton(tiny_site.config()):
         offer(tiny_site, tiny_site.draft(1.0))
         take(promote, tiny_site)
     (tiny_site.state / "releases").rename(tiny_site.state / "elsewhere")
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         assert ask(server, tiny_site) == about(2, 1.0)
 
 
 @pytest.mark.full
 def test_two_servers_with_copies_of_their_own_follow_one_rollout(tiny_site):
     with ExitStack() as stack:
-        servers = [stack.enter_context(EmbeddedTriton(tiny_site.config(name))) for name in ("one", "two")]
+        servers = [stack.enter_context(KilledTriton(tiny_site.config(name))) for name in ("one", "two")]
         outcome = offer(tiny_site, tiny_site.draft(1.0))
         assert len(outcome.settled) == 2
         assert len(take(promote, tiny_site).settled) == 2
@@ -186,7 +190,7 @@ def test_two_servers_with_copies_of_their_own_follow_one_rollout(tiny_site):
 @pytest.mark.full
 def test_a_promotion_that_one_server_cannot_follow_is_undone_on_all(tiny_site):
     with ExitStack() as stack:
-        servers = [stack.enter_context(EmbeddedTriton(tiny_site.config(name))) for name in ("one", "two")]
+        servers = [stack.enter_context(KilledTriton(tiny_site.config(name))) for name in ("one", "two")]
         offer(tiny_site, tiny_site.draft(1.0))
         config = tiny_site.folder / "two" / "ensembles" / "tiny"
         shutil.rmtree(config)
@@ -200,14 +204,14 @@ def test_a_promotion_that_one_server_cannot_follow_is_undone_on_all(tiny_site):
 @pytest.mark.full
 def test_a_hand_edit_of_the_served_copy_is_refused_and_mended_by_a_restart(tiny_site):
     config = tiny_site.folder / "served" / "model_repository" / "tiny_classifier" / "config.pbtxt"
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         offer(tiny_site, tiny_site.draft(1.0))
         take(promote, tiny_site)
         config.write_text(config.read_text().replace("count: 1", "count: 2"))
         with pytest.raises(ServeFailed, match="edited by hand"):
             offer(tiny_site, tiny_site.draft(2.0))
         assert ask(server, tiny_site) == about(2, 1.0)
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         assert "count: 1" in config.read_text()
         offer(tiny_site, tiny_site.draft(2.0))
         assert ask(server, tiny_site, "tiny_candidate") == about(4, 2.0)
@@ -220,7 +224,7 @@ def test_what_nobody_needs_is_removed_and_nothing_that_an_ensemble_pins(tiny_sit
     def numbers() -> set[str]:
         return {path.name for path in versions.iterdir() if path.is_dir()}
 
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         for logit in (1.0, 2.0, 3.0):
             offer(tiny_site, tiny_site.draft(logit))
             take(promote, tiny_site)
@@ -232,7 +236,7 @@ def test_what_nobody_needs_is_removed_and_nothing_that_an_ensemble_pins(tiny_sit
 
 @pytest.mark.full
 def test_a_report_tells_what_is_served(tiny_site):
-    with EmbeddedTriton(tiny_site.config()) as server:
+    with KilledTriton(tiny_site.config()) as server:
         site = open_site(tiny_site)
         assert wait_for(lambda: site.rollouts.reports(PIPELINE))  # before anybody has published
         [report] = site.rollouts.reports(PIPELINE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from killed_triton import KilledTriton
 from small_network import small_network
 from tiny_release import FILM_MODEL, PIPELINE, TinySite
 from wetread_models.quantise import Int8Options
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.triton
 
 
-def test_every_precision_is_served_and_nearly_agrees(tmp_path: Path) -> None:
+def test_every_precision_is_served_and_nearly_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wetread_release.gate.server.EmbeddedTriton", KilledTriton)
     tiny = TinySite(tmp_path)
     site = Site.open(Places(tiny.state), tiny.root)
     network = small_network(tmp_path / "network.onnx")

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import typer
+from killed_triton import KilledTriton
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from tiny_release import PIPELINE, SIDE, TinySite, constant_model, spec
@@ -58,6 +59,19 @@ def site(tmp_path, monkeypatch) -> TinySite:
     onnx.save(brightness_model(), site.root / f"model_repository/{PIPELINE}_classifier/1/model.onnx")
     monkeypatch.chdir(site.root)
     return site
+
+
+@pytest.fixture(autouse=True)
+def _killed(monkeypatch) -> None:
+    """Let the gate kill its server in the end."""
+    monkeypatch.setattr("wetread_release.gate.server.EmbeddedTriton", KilledTriton)
+
+
+@pytest.fixture
+def brief(monkeypatch) -> None:
+    """Measure a little, where nobody looks at the speed: no limit hangs on films a second or on full batches."""
+    for name, count in {"_ROUNDS": 1, "_LEAST_OF_A_ROUND": 8, "_BATCHES": 1}.items():
+        monkeypatch.setattr(f"wetread_release.gate.measure.{name}", count)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +151,7 @@ def test_an_int8_of_the_wrong_calibration_is_stopped_and_its_films_are_shown(sit
     assert not summary.passed
 
 
+@pytest.mark.usefixtures("brief")
 def test_limits_of_a_file_can_stop_what_passes_by_default(site, films, tmp_path):
     (tmp_path / "gate.toml").write_text("min_films = 1000\n")
     draft = quantised(site, 1.0)
@@ -159,17 +174,17 @@ def test_without_films_synthetic_ones_are_read_and_that_is_said(site):
     assert "auc" not in written["summary"]["figures"]  # type: ignore[index]
 
 
-def test_a_draft_that_does_not_load_is_told_with_triton_s_words(site):
+def test_a_draft_that_does_not_load_is_told_with_triton_s_words(site, films):
     draft = site.draft(0.0)
     (draft / "parts/classifier/model.onnx").write_bytes(b"no model")
-    code, _, err = run(draft, "--state-dir", site.state)
+    code, _, err = run(draft, "--data", films, "--state-dir", site.state)
     assert code == 1
     assert "the draft does not load" in err
     assert f"{PIPELINE}_classifier_draft" in err
     assert "Traceback" not in err
 
 
-def test_a_draft_of_other_shapes_is_told_with_the_film(site):
+def test_a_draft_of_other_shapes_is_told_with_the_film(site, films):
     draft = site.draft(0.0)
     loaded = Draft.load(draft)
     wrong = spec(SIDE * 2)
@@ -178,12 +193,13 @@ def test_a_draft_of_other_shapes_is_told_with_the_film(site):
         for part in loaded.parts
     )
     replace(loaded, parts=parts).save(draft)
-    code, _, err = run(draft, "--state-dir", site.state)
+    code, _, err = run(draft, "--reference", "none", "--data", films, "--state-dir", site.state)
     assert code == 1
     assert "shape" in err
     assert "Traceback" not in err
 
 
+@pytest.mark.usefixtures("brief")
 def test_a_pipeline_without_a_reference_is_gated_alone(site, films):
     draft = quantised(site, 1.0)
     code, _, err = run(draft, "--data", films, "--reference", "none", "--state-dir", site.state)
@@ -236,8 +252,10 @@ def test_films_of_patients_of_the_calibration_are_refused_before_anything_is_ser
         (["--url", "http://127.0.0.1:1", "--lay-out", "there"], 2, "--lay-out comes first"),
     ],
 )
-def test_a_wrong_call_is_told(site, arguments, code, words):
-    got, _, err = run(site.draft(0.0), *arguments, "--state-dir", site.state)
+def test_a_wrong_call_is_told(site, films, arguments, code, words):
+    # Films of a folder need not be drawn first.
+    data = () if {"--data", "--test-split"} & {*arguments} else ("--data", films)
+    got, _, err = run(site.draft(0.0), *arguments, *data, "--state-dir", site.state)
     assert got == code
     assert words in err
     assert "Traceback" not in err

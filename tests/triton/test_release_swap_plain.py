@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from killed_triton import KilledTriton
 from tiers import tried
 from wetread_bench.swap_drafts import PIPELINE, Kind
 from wetread_bench.swap_expected import Ledger
@@ -83,7 +84,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedTri
     """A server with a site of its own."""
     state, log = tmp_path_factory.mktemp("state"), LoadLog()
     config = ServerConfig.on_free_ports(root=CHECKOUT, store=state / "served", state=state, on_log=log)
-    with EmbeddedTriton(config) as server:
+    with KilledTriton(config) as server:
         yield server, Operator(state, CHECKOUT, log)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from killed_triton import KilledTriton
 from tiny_release import TinySite
 from typer.testing import CliRunner
 from volume_release import SEGMENTER, Asker, Filling, VolumeSite, phantom
 from wetread_client import Client
-from wetread_embedded import EmbeddedTriton
 from wetread_models.volume_networks import level_segmenter
 from wetread_release.cli import app
 from wetread_release.volume_pipeline import SHIPPED
@@ -38,7 +38,7 @@ def tiny(tmp_path: Path) -> TinySite:
 
 
 def test_an_empty_slot_is_left_out_with_one_line_and_all_else_is_served(tiny, caplog):
-    with caplog.at_level(logging.WARNING), EmbeddedTriton(tiny.config()) as server:
+    with caplog.at_level(logging.WARNING), KilledTriton(tiny.config()) as server:
         assert server.pipelines == ["tiny"]
         with Client(server.http_url, "tiny") as client:
             assert client.read(tiny.film).release == 1
@@ -53,7 +53,7 @@ def test_an_empty_slot_is_left_out_with_one_line_and_all_else_is_served(tiny, ca
 
 def test_a_file_in_the_slot_is_served_at_the_next_start(tiny):
     onnx.save(level_segmenter(), tiny.root / "model_repository" / "brain_mr_segmenter" / "1" / "model.onnx")
-    with EmbeddedTriton(tiny.config()) as server:
+    with KilledTriton(tiny.config()) as server:
         assert server.pipelines == ["brain_mr", "tiny"]
         asker = Asker(server)
         assert asker.ask("brain_mr", phantom((12, 30, 36)))["SEGMENTATION"].any()
@@ -77,7 +77,7 @@ def test_an_engineers_model_fills_the_slot_by_a_release_and_can_be_replaced(tiny
     site = ("--state-dir", tiny.state, "--reason", "a test", "--timeout", "300")
     approved = (*site, "--approved-by", "somebody else")
     answers = {}
-    with EmbeddedTriton(tiny.config()) as server:
+    with KilledTriton(tiny.config()) as server:
         asker = Asker(server)
         for name in models:
             command("publish", tmp_path / "drafts" / name, "--force", "no gate for series yet", *site)

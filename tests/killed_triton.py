@@ -1,0 +1,23 @@
+"""A Triton for tests of something else than its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from wetread_embedded import EmbeddedTriton
+
+
+class KilledTriton(EmbeddedTriton):
+    """An embedded server that is killed in the end: Triton's own end takes two seconds, and longer with more models.
+
+    The attendant ends before it, in order, and nothing stays behind, as `EmbeddedTriton.stop` promises of any server.
+    """
+
+    def stop(self) -> None:
+        """Kill the server once nothing looks after it any more."""
+        if self._attendant is not None:
+            self._attendant.stop()
+        if self.is_running:
+            os.kill(self.pid, signal.SIGKILL)
+        super().stop()
