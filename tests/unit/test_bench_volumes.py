@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import subprocess
+from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 from rich.console import Console
-from wetread_bench import volumes_memory, volumes_monai_site
+from tiers import IS_FULL, tried
+from wetread_bench import volumes, volumes_bias_field, volumes_memory, volumes_monai_site, volumes_rows
 from wetread_bench.publish import NotPublishable, publish
 from wetread_bench.results import Spread
 from wetread_bench.volumes import VolumesPlan, VolumesResult, bench_volumes
@@ -26,11 +34,18 @@ from wetread_bench.volumes_rows import ONE_THREAD, OURS, Check, Findings, Row, W
 from wetread_bench.volumes_series import recipe
 from wetread_bench.volumes_stack import Source, read_files, read_whole
 from wetread_bench.volumes_tables import show_volumes
+from wetread_bench.volumes_worker import Steps
+from wetread_bench.worker import Worker
 from wetread_preprocess.volumes import VolumePreprocessor
 from wetread_preprocess.volumes.resample import resample
+from wetread_preprocess.volumes.steps import BiasField
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-TINY = {"ct": (24, 48, 48), "mr": (48, 48, 44)}
+TINY = {"ct": (24, 48, 48), "mr": tried((40, 32, 28), (48, 48, 44))}
+KERNELS = os.environ["NUMBA_CACHE_DIR"]
 
 
 def row(step: str, name: str, way: str, threads: int, ms: float) -> Row:
@@ -198,8 +213,66 @@ def test_the_recipe_of_the_bench_makes_the_grid_of_1_mm(tiny_ct: Path) -> None:
     assert (volume.content.min(), volume.content.max()) == pytest.approx((0.0, 1.0), abs=1e-6)
 
 
+class Here:
+    """A worker within this process, which has imported what the bench compares and loaded the kernels already."""
+
+    caches: list[str]
+    """Where the kernels of each cold start would have been kept."""
+
+    def __init__(self, module: str, threads: str, *, one_thread: bool) -> None:
+        assert (module, one_thread) == ("wetread_bench.volumes_worker", False)
+        self._steps = Steps(int(threads))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failed: object) -> None:
+        """There is nothing to end."""
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        if command == "compile":
+            self.caches.append(os.environ["NUMBA_CACHE_DIR"])
+            assert list(Path(self.caches[-1]).iterdir()) == []
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("NUMBA_CACHE_DIR", KERNELS)
+                return self._steps.compile()
+        return json.loads(json.dumps(getattr(self._steps, command)(**json.loads(json.dumps(arguments)))))
+
+
+@pytest.fixture
+def caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Where cold starts kept their kernels; outside the full tier the workers are this process.
+
+    There N4 takes fewer steps, kernels are not compiled anew, and memory is measured, by processes, of the CT alone.
+    """
+    seen: list[str] = []
+    if IS_FULL:
+        yield seen
+        return
+    monkeypatch.setattr(Here, "caches", seen, raising=False)
+    monkeypatch.setattr(volumes, "Worker", Here)
+    memory = volumes._memory
+    monkeypatch.setattr(volumes, "_memory", lambda inputs, report: memory({"ct": inputs["ct"]}, report))
+    monkeypatch.setattr(volumes_bias_field, "BiasField", lambda: BiasField(iterations=(4, 4)))
+    # Before each way that it times the bench collects garbage, here among all that the tests have imported.
+    monkeypatch.setattr(volumes_rows, "gc", SimpleNamespace(collect=lambda: 0))
+    with _threads_as_before():
+        yield seen
+
+
+@contextmanager
+def _threads_as_before() -> Iterator[None]:
+    """The other libraries' threads, which the bench sets for a whole process."""
+    torch = importlib.import_module("torch") if find_spec("torch") else None
+    threads = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads(), torch and torch.get_num_threads()
+    yield
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads[0])
+    if torch:
+        torch.set_num_threads(threads[1])
+
+
 @pytest.mark.slow
-def test_a_tiny_run_measures_every_step_and_may_not_be_published(tmp_path: Path) -> None:
+def test_a_tiny_run_measures_every_step_and_may_not_be_published(tmp_path: Path, caches: list[str]) -> None:
     plan = VolumesPlan(1, 1, shapes=TINY)
     result = bench_volumes(ROOT, tmp_path, plan, "wetread bench volumes", lambda _line: None)
     document = result.document
@@ -219,6 +292,19 @@ def test_a_tiny_run_measures_every_step_and_may_not_be_published(tmp_path: Path)
     console = Console(record=True, width=160)
     show_volumes(result, console)
     assert "resample, linear" in console.export_text()
+    assert result.faults == []
+    if not IS_FULL:
+        assert len(caches) == 2
+        assert len(set(caches)) == 1, "the second cold start is to find what the first has kept"
+        assert os.environ["NUMBA_CACHE_DIR"] == KERNELS
+
+
+@pytest.mark.slow
+def test_a_worker_is_a_process_that_measures_with_its_threads(tiny_ct: Path) -> None:
+    with Worker("wetread_bench.volumes_worker", "2", one_thread=False) as worker:
+        found = Findings.from_json(worker.ask("costs", name="ct", folder=str(tiny_ct), rounds=1))
+    assert found.rows
+    assert {each.threads for each in found.rows} == {2}
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Reports filled from skeletons are those built in full, to the byte; and built again, they are the same."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -12,14 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report_cases import CASES, EVERYTHING, Case, chest_film, order, reading, write
+from tiers import tried
 from wetread_gateway.errors import CannotReport
 from wetread_gateway.results.content import facts_of
 from wetread_gateway.results.order import REPORT_KINDS, ObjectKind
 from wetread_gateway.results.reporter import Reporter
 from wetread_gateway.results.skeleton import TreeSkeleton, mark
 from wetread_gateway.results.source import Source
-
-REPORTS = frozenset(REPORT_KINDS)
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,20 @@ VARIANTS = st.fixed_dictionaries(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(attributes=VARIANTS, probability=st.floats(0, 1), novelty=st.floats(0, 2), number=st.integers(1, 99))
-def test_any_film_and_reading_fill_as_they_build(attributes, probability, novelty, number, quick, full, tmp_path):
+@settings(max_examples=tried(40, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    attributes=VARIANTS,
+    probability=st.floats(0, 1),
+    novelty=st.floats(0, 2),
+    number=st.integers(1, 99),
+    kinds=st.sampled_from(tried([frozenset({kind}) for kind in REPORT_KINDS], [frozenset(REPORT_KINDS)])),
+)
+def test_any_film_and_reading_fill_as_they_build(
+    attributes, probability, novelty, number, kinds, quick, full, tmp_path
+):
     case = Case({**attributes, "SpecificCharacterSet": "ISO_IR 192"}, probability, {"novelty": novelty})
     made, film = case.make(tmp_path)
-    made = replace(made, wanted=REPORTS, number=number)
+    made = replace(made, wanted=kinds, number=number)
     assert quick.build(made, film) == full.build(made, film)
 
 
@@ -77,16 +85,13 @@ def test_filling_takes_a_fraction_of_building(quick, full, tmp_path):
     made, film = Case().make(tmp_path)
     made = replace(made, wanted=frozenset({ObjectKind.SR_COMPREHENSIVE_3D}))
     quick.build(made, film)
-
-    def least(reporter):
-        times = []
-        for _ in range(7):
-            started = time.perf_counter()
+    times = {quick: [], full: []}
+    for _ in range(5):  # in turns and of this thread alone: what else the machine does falls on both or on neither
+        for reporter, taken in times.items():
+            started = time.thread_time()
             reporter.build(made, film)
-            times.append(time.perf_counter() - started)
-        return min(times)
-
-    assert least(quick) * 4 < least(full)
+            taken.append(time.thread_time() - started)
+    assert min(times[quick]) * 5 < min(times[full])  # 16 times, measured
 
 
 def test_one_skeleton_serves_films_of_one_shape(tmp_path):
@@ -112,32 +117,34 @@ def test_values_of_any_length_are_filled(tmp_path):
 
 
 _AGAIN = """
-import sys, json, hashlib
+import hashlib, json, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from report_cases import CASES
 from wetread_gateway.results.reporter import Reporter
-folder = Path(sys.argv[1])
+reporter, folder = Reporter(), Path({folder!r})
 print(json.dumps([
     [thing.sop_instance_uid, hashlib.sha256(thing.data).hexdigest()]
-    for name in ("positive", "withdrawn", "missing slices")
-    for thing in Reporter().build(*CASES[name].make(folder))
+    for name in {names!r}
+    for thing in reporter.build(*CASES[name].make(folder))
 ]))
 """
 
 
 @pytest.mark.slow
-def test_another_process_on_another_day_builds_the_same_bytes(tmp_path):
-    script = _AGAIN.format(tests=str(Path(__file__).parents[1]))
-    answers = []
-    for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True, check=True
-        )
-        answers.append(json.loads(done.stdout))
-    assert answers[0] == answers[1]
-    assert len({uid for uid, _ in answers[0]}) == len(answers[0])
+def test_another_process_on_another_day_builds_the_same_bytes(quick, tmp_path):
+    names = ("positive", "withdrawn", "missing slices")
+    script = _AGAIN.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path), names=names)
+    # Sets and dictionaries of texts are in another order there than here.
+    environment = {**os.environ, "PYTHONHASHSEED": "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+    here = [
+        [thing.sop_instance_uid, hashlib.sha256(thing.data).hexdigest()]
+        for name in names
+        for thing in quick.build(*CASES[name].make(tmp_path))
+    ]
+    assert json.loads(done.stdout) == here
+    assert len({uid for uid, _ in here}) == len(here)
 
 
 def test_uids_tell_kinds_numbers_and_sources_apart(tmp_path):

@@ -6,17 +6,22 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiers import tried
+from wetread_models.calibrate import bootstrap_auc
+from wetread_models.statistics import bootstrap_difference
 from wetread_models.synthetic import FilmModel
 from wetread_release.checkout import shipped_pipeline
 from wetread_release.draft import content_digest
 from wetread_release.errors import Absent, BadDraft, GateFailed
 from wetread_release.evidence import gate_records
 from wetread_release.evidence import golden_films as read_golden
+from wetread_release.gate import judge as judge_module
 from wetread_release.gate.films import (
     FilmSet,
     GateFilm,
@@ -48,6 +53,14 @@ ROOT = Path(__file__).parents[2]
 COST = Cost(10.0, 20.0, 100.0, 8, 40.0, 200.0)
 LABELS = ("ill",)
 LIMITS = Limits()
+
+
+@pytest.fixture(autouse=True)
+def _few_draws(monkeypatch):
+    """Intervals of few draws: no limit is about an interval, and what draws give is tested with the statistics."""
+    draws = tried(50, 2000)
+    monkeypatch.setattr(judge_module, "bootstrap_auc", partial(bootstrap_auc, draws=draws))
+    monkeypatch.setattr(judge_module, "bootstrap_difference", partial(bootstrap_difference, draws=draws))
 
 
 def film_set(count: int = 40, *, labelled: bool = True) -> FilmSet:

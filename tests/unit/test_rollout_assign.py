@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiers import only_full
+from tiers import only_full, tried
 from wetread_client.rollout import Actor, Arm, Gate, Key, Rollout, RolloutError, assign, key_of, place, steps
 
 ACTOR = Actor("tester", "the trial", "the chief")
@@ -33,7 +33,7 @@ class TestAssign:
 
     @pytest.mark.slow
     def test_a_growing_share_moves_nobody_out(self):
-        shares = [read_by_candidate(at(percent)) for percent in (0, 1, 10, 30, 31, 75, 100)]
+        shares = [read_by_candidate(at(percent)) for percent in tried((0, 30, 31, 100), (0, 1, 10, 30, 31, 75, 100))]
         for smaller, larger in itertools.pairwise(shares):
             assert smaller < larger
         assert len(shares[0]) == 0
