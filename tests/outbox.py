@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from sqlalchemy import insert, select
+from wetread_gateway.delivery import confirmer, lane, sender
+from wetread_gateway.delivery.breaker import Backoff, Breaker
 from wetread_gateway.delivery.stage import run
 from wetread_gateway.priority import Priority
 from wetread_gateway.results.uids import series_uid, uid_of
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import pytest
+
 WAIT_S = 20.0
+FOR_EVER_S = 1e9
 
 
 def result(sop_uid: str, study_uid: str, sop_class: str = Comprehensive3DSRStorage, filler: int = 1000) -> bytes:
@@ -38,6 +44,23 @@ def result(sop_uid: str, study_uid: str, sop_class: str = Comprehensive3DSRStora
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def cut_pauses_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses of delivery spare a PACS that is busy, or down for minutes; the one of a test is neither."""
+    monkeypatch.setattr(lane, "REST_S", 0.05)
+    monkeypatch.setattr(lane, "Breaker", partial(Breaker, Backoff(0.05, 0.2)))
+    monkeypatch.setattr(sender, "OBJECT_BACKOFF", Backoff(0.05, 0.2))
+    monkeypatch.setattr(confirmer, "ASK_BACKOFF", Backoff(0.05, 0.2))
+    monkeypatch.setattr(confirmer, "GATHER_S", 0.0)
+
+
+@contextmanager
+def gathering(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no commitment be asked for within the block: then for all that is stored by its end, in one request."""
+    monkeypatch.setattr(confirmer, "GATHER_S", FOR_EVER_S)
+    yield
+    monkeypatch.setattr(confirmer, "GATHER_S", 0.0)
 
 
 def configure(folder: Path, *destinations: dict[str, object], dicom: str = "") -> Path:
@@ -82,6 +105,7 @@ class Outbox(Works):
             for name in destinations:
                 row = {"work_id": work, "destination": name, "objects": uids, "priority": priority}
                 connection.execute(insert(DELIVERIES).values(state=DeliveryState.WAITING, created_at=now, **row))
+        self.context.ring("deliver")  # as the reporter does
         return work
 
     def delivery(self, work: int, destination: str = "pacs"):

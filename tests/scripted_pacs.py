@@ -7,22 +7,24 @@ part, associations that are refused or dropped.
 from __future__ import annotations
 
 import socket
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, StoragePresentationContexts, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind, Verification
+from pynetdicom.transport import ThreadedAssociationServer
 from wetread_gateway.delivery.commitment import PUSH_MODEL_INSTANCE
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator
     from ssl import SSLContext
 
     from pynetdicom.association import Association
 
 AE_TITLE = "SCRIPTED"
+POLL_S = 0.01  # how often the server looks whether it shall end
 
 
 @dataclass
@@ -76,12 +78,18 @@ class ScriptedPacs:
             (evt.EVT_N_ACTION, self._action),
         ]
         self._ae = ae
-        self._server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=self.tls)
+        self._server = ae.make_server(
+            ("127.0.0.1", 0), evt_handlers=handlers, ssl_context=self.tls, server_class=ThreadedAssociationServer
+        )
+        ae._servers.append(self._server)  # as `start_server` does, whose thread takes half a second to end
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), daemon=True)
+        self._thread.start()
         self.port = self._server.server_address[1]
         return self
 
     def __exit__(self, *error: object) -> None:
         self._server.shutdown()
+        self._thread.join()
 
     def destination(self, **more: object) -> dict[str, object]:
         """The peer as a destination of the configuration."""

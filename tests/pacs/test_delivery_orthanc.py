@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
-from outbox import Outbox, await_true, configure, result
+from outbox import Outbox, await_true, configure, cut_pauses_short, gathering, result
 from pydicom import dcmread
 from pydicom.uid import (
     Comprehensive3DSRStorage,
@@ -35,6 +35,11 @@ pytestmark = [
 ALL = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage, KeyObjectSelectionDocumentStorage)
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_pauses_short(monkeypatch)
+
+
 def dimse(orthanc: Orthanc, **more: object) -> dict[str, object]:
     where = {"name": "pacs", "ae_title": orthanc.ae_title, "host": orthanc.host, "port": orthanc.dicom_port}
     return where | {"timeout_s": 5.0} | more
@@ -57,12 +62,15 @@ def door(outbox: Outbox) -> Iterator[None]:
         thread.join()
 
 
-def test_objects_are_stored_and_committed_to_and_the_work_is_finished(orthanc, tmp_path: Path) -> None:
+def test_objects_are_stored_and_committed_to_and_the_work_is_finished(orthanc, tmp_path: Path, monkeypatch) -> None:
     port = free_port()
     orthanc.set_modality("wetread", Modality("WETREAD", port))
     outbox = Outbox.open(configure(tmp_path, dimse(orthanc), dicom=f"port = {port}"))
     with door(outbox), outbox.delivering():
-        works = [outbox.add_result("pacs", classes=ALL) for _ in range(3)]
+        with gathering(monkeypatch):
+            works = [outbox.add_result("pacs", classes=ALL) for _ in range(3)]
+            for work in works:
+                outbox.await_delivery(work, DeliveryState.STORED)
         rows = [outbox.await_delivery(work, DeliveryState.DELIVERED) for work in works]
     assert {row.confirmed_by for row in rows} == {"commitment"}
     assert len({row.transaction_uid for row in rows}) == 1  # gathered into one request
@@ -73,7 +81,7 @@ def test_objects_are_stored_and_committed_to_and_the_work_is_finished(orthanc, t
 
 def test_commitment_that_is_never_reported_is_asked_anew_and_then_asked_by_query(orthanc, tmp_path: Path) -> None:
     orthanc.set_modality("wetread", Modality("WETREAD", free_port()))  # nobody listens there
-    outbox = Outbox.open(configure(tmp_path, dimse(orthanc, commitment_wait_s=1.0)))
+    outbox = Outbox.open(configure(tmp_path, dimse(orthanc, commitment_wait_s=0.3)))
     with outbox.delivering():
         work = outbox.add_result("pacs", classes=ALL)
         first = outbox.await_delivery(work, DeliveryState.STORED)

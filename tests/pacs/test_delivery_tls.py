@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from certificates import Authority, Pem
-from outbox import Outbox, await_true, configure
+from outbox import Outbox, await_true, configure, cut_pauses_short
 from test_delivery_orthanc import ALL, dimse, door, stow
 from wetread_bench.orthanc import DicomTls, Modality, Orthanc, missing
 from wetread_bench.servers import free_port
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.pacs, pytest.mark.skipif(bool(missing()), reason=missing())]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_pauses_short(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.data import get_testdata_files
 from receiver_rig import EXPLICIT, dataset_bytes, film, receiver
 from wetread_gateway.dimse.wire import HEADER
 
@@ -33,6 +32,8 @@ PROPOSALS = {
     "1.2.840.10008.1.2.4.91": ("-xw",),
     "1.2.840.10008.1.2.5": ("-xr",),
 }
+# Not by `get_testdata_files`: that asks the internet first.
+TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def door(tmp_path_factory: pytest.TempPathFactory):
 def one_of_each_syntax() -> dict[str, Path]:
     data = Path(os.environ.get("WETREAD_DATA", "/nonexistent")) / "dicom"
     series = [path for folder in sorted(data.glob("*")) for path in sorted(folder.glob("*.dcm"))[:20]]
-    files = [*series, *map(Path, sorted(get_testdata_files("*.dcm")))]
+    files = [*series, *sorted(TEST_FILES.rglob("*.dcm"))]
     found: dict[str, Path] = {}
     for path in files:
         if len(found) == len(PROPOSALS) or path.stat().st_size > 9_000_000 or "truncated" in path.name.lower():
@@ -68,7 +69,9 @@ def test_an_echo_is_answered_under_both_titles_and_no_other(door) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, over its own odd test files
 def test_every_transfer_syntax_arrives_as_it_was_sent(door) -> None:
-    for syntax, path in one_of_each_syntax().items():
+    files = one_of_each_syntax()
+    assert len(files) > 10
+    for syntax, path in files.items():
         before = set(door.received())
         said = door.send(path, options=PROPOSALS[syntax])
         assert "Received Store Response (Success)" in said, f"{syntax} {path}\n{said}"
@@ -107,18 +110,20 @@ def test_a_peer_that_no_table_names_is_rejected(tmp_path: Path) -> None:
         assert not door.echo(calling="TIED")
 
 
-def test_a_transfer_cut_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
-    with receiver(tmp_path) as door:
-        path = film(tmp_path / "film.dcm", "1.2.80", 60_000_000)
-        command = ["storescu", "-R", "-aec", "WETREAD", "127.0.0.1", str(door.port), str(path)]
-        sender = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        while not any(found.stat().st_size > 10_000 for found in door.left()):
-            assert sender.poll() is None
-        sender.kill()
-        sender.wait()
-        until = time.monotonic() + 10
-        while door.left():
-            assert time.monotonic() < until, door.left()
+def test_a_transfer_cut_in_the_middle_leaves_nothing(door, tmp_path: Path) -> None:
+    before = set(door.left_when_alone())
+    path = film(tmp_path / "film.dcm", "1.2.80", 60_000_000)
+    command = ["storescu", "-R", "-aec", "WETREAD", "127.0.0.1", str(door.port), str(path)]
+    sender = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not any(found.stat().st_size > 10_000 for found in set(door.left()) - before):
+        assert sender.poll() is None
+        time.sleep(0.001)
+    sender.kill()
+    sender.wait()
+    until = time.monotonic() + 10
+    while set(door.left()) != before:
+        assert time.monotonic() < until, door.left()
+        time.sleep(0.01)
 
 
 def test_beyond_the_limit_only_stat_comes_in(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from outbox import Outbox, await_true, configure
+from outbox import Outbox, await_true, configure, cut_pauses_short, gathering
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 from scripted_pacs import Request, ScriptedPacs
 from sqlalchemy import select
+from wetread_gateway.delivery import confirmer
 from wetread_gateway.delivery.commitment import record_report
 from wetread_gateway.delivery.queue import retry
 from wetread_gateway.priority import Priority
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow  # most of it waits for a peer that is late on purpose
 
 TWO = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
-FAST = {"commitment_wait_s": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_pauses_short(monkeypatch)
 
 
 @pytest.fixture
@@ -108,10 +113,14 @@ def test_a_class_that_the_peer_does_not_take_goes_to_the_dead_letter(tmp_path: P
     assert pacs.stored == row.objects[1:]
 
 
-def test_a_report_on_the_same_association_counts(pacs, open_outbox) -> None:
+def test_a_report_on_the_same_association_counts(pacs, open_outbox, monkeypatch) -> None:
     outbox = open_outbox(pacs.destination())
     with outbox.delivering():
-        works = [outbox.add_result("pacs", classes=TWO) for _ in range(3)]
+        with gathering(monkeypatch):
+            works = [outbox.add_result("pacs", classes=TWO) for _ in range(3)]
+            for work in works:
+                outbox.await_delivery(work, DeliveryState.STORED)
+            assert not pacs.requests
         request = request_of(pacs)
         assert pacs.send_on(request, pacs.report(request)) == 0x0000
         rows = [outbox.await_delivery(work, DeliveryState.DELIVERED) for work in works]
@@ -121,8 +130,9 @@ def test_a_report_on_the_same_association_counts(pacs, open_outbox) -> None:
     assert rows_left(outbox) == 0
 
 
-def test_a_late_report_of_a_request_that_was_made_anew_counts(pacs, open_outbox) -> None:
-    outbox = open_outbox(pacs.destination(**FAST))
+def test_a_late_report_of_a_request_that_was_made_anew_counts(pacs, open_outbox, monkeypatch) -> None:
+    monkeypatch.setattr(confirmer, "UNANSWERED", 1000)  # however late the report is, no query is faster
+    outbox = open_outbox(pacs.destination(commitment_wait_s=0.1))
     with outbox.delivering():
         work = outbox.add_result("pacs")
         first, second = request_of(pacs, 0), request_of(pacs, 1)
@@ -147,10 +157,13 @@ def test_a_report_for_nothing_or_for_an_unknown_transaction_changes_nothing(pacs
         assert outbox.delivery(work).state == DeliveryState.STORED
 
 
-def test_an_instance_that_the_peer_does_not_have_is_sent_again(pacs, open_outbox) -> None:
+def test_an_instance_that_the_peer_does_not_have_is_sent_again(pacs, open_outbox, monkeypatch) -> None:
     outbox = open_outbox(pacs.destination())
     with outbox.delivering():
-        lost, kept = outbox.add_result("pacs", classes=TWO), outbox.add_result("pacs")
+        with gathering(monkeypatch):
+            lost, kept = outbox.add_result("pacs", classes=TWO), outbox.add_result("pacs")
+            for work in (lost, kept):
+                outbox.await_delivery(work, DeliveryState.STORED)
         request = request_of(pacs)
         uid = outbox.delivery(lost).objects[1]
         assert pacs.send_on(request, pacs.report(request, {uid: 0x0112})) == 0x0000

@@ -10,14 +10,23 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
-from triage_site import CHEST, CT, PIXELS, Site, instance
+from triage_site import CHEST, CT, PIXELS, LentPixels, Site, instance
 from wetread_gateway.config.settings import Match, Rule
 from wetread_gateway.state.tables import INSTANCES, OBJECTS, WORKS
+from wetread_gateway.triage import twins
 from wetread_gateway.triage.pixels import digest
 
 
+@pytest.fixture(scope="module")
+def pixels():
+    made = LentPixels()
+    yield made
+    made.end()
+
+
 @pytest.fixture
-def site(tmp_path):
+def site(tmp_path, pixels, monkeypatch):
+    monkeypatch.setattr(twins, "PixelProcess", lambda: pixels)
     made = Site(tmp_path)
     yield made
     made.close()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from rollout_docs import roll
-from sqlalchemy import text, update
+from sqlalchemy import delete, update
 from wetread_gateway.errors import LeaseLost, SourceMissing, WorklistAway
 from wetread_gateway.priority import Priority
 from wetread_gateway.reading.http_worklist import HttpWorklist
@@ -20,9 +25,12 @@ from wetread_gateway.reading.stored import Refusal, StoredReading
 from wetread_gateway.reading.worklist import Failure, FailureKind, Served
 from wetread_gateway.right_of_way import ANSWER_S, WINDOW_S
 from wetread_gateway.shadow_table import comparison
-from wetread_gateway.state.store import StateStore
-from wetread_gateway.state.tables import WORKS, WorkState
-from works import Works, configuration, serving
+from wetread_gateway.state.tables import METADATA, WORKS, WorkState
+from wetread_gateway.web.leases import make_leases_router
+from works import Works, configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 READING = StoredReading(
     "chest_xray", "stable", 3, "algorithm", "maker", 1700000000.0, novelty=0.5, heatmap=b"\x00\xff", warnings=("w",)
@@ -37,23 +45,57 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+class Door:
+    """An HTTP server for the leases of one state after another: each server of its own would take long to stop."""
+
+    def __init__(self) -> None:
+        self.app: FastAPI | None = None
+
+    async def __call__(self, scope, receive, send) -> None:
+        await self.app(scope, receive, send)
+
+    @contextmanager
+    def serving(self, works: Works) -> Iterator[str]:
+        """Serve the leases of these works, nothing else; the address."""
+        self.app = FastAPI()
+        self.app.include_router(make_leases_router(works.context))
+        yield self.url
+        self.app = None
+
+    @contextmanager
+    def running(self) -> Iterator[Door]:
+        server = uvicorn.Server(uvicorn.Config(self, log_level="error", ws="none", lifespan="off"))
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            thread = threading.Thread(target=server.run, args=([listening],))
+            thread.start()
+            try:
+                yield self
+            finally:
+                server.should_exit = True
+                thread.join()
+
+
+@pytest.fixture(scope="module")
+def door():
+    with Door().running() as running:
+        yield running
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.pacs), "http"])
 def stand(request, tmp_path):
     """A worklist and the state behind it."""
-    url = ""
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres")
-        store = StateStore(tmp_path, url)
-        with store.write() as connection:
-            tables = "works, instances, readings, shadow_readings, study_arms, events"
-            connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
-        store.close()
+    url = request.getfixturevalue("postgres") if request.param == "postgres" else ""
     works = Works.open(configuration(tmp_path, url, lease_s=30.0, rollouts=str(tmp_path / "rollout")))
+    if url:
+        with works.context.store.write() as connection:  # few rows, which go faster than tables are truncated
+            for table in reversed(METADATA.sorted_tables):
+                connection.execute(delete(table))
     if request.param != "http":
         yield StoreWorklist(works.context), works
         works.close()
         return
-    with serving(works.context) as url:
+    with request.getfixturevalue("door").serving(works) as url:
         worklist = HttpWorklist(url)
         yield worklist, works
         worklist.close()
@@ -364,9 +406,9 @@ def test_a_gateway_that_cannot_be_reached_is_no_fault_of_the_work(tmp_path):
         {"token": "x"},
     ],
 )
-def test_what_is_no_reading_is_refused_over_http(tmp_path, body):
+def test_what_is_no_reading_is_refused_over_http(tmp_path, door, body):
     works = Works.open(configuration(tmp_path))
-    with serving(works.context) as url:
+    with door.serving(works) as url:
         assert httpx.post(f"{url}/v1/leases/1/complete", json=body).status_code == 422
         assert httpx.post(f"{url}/v1/leases", json={"owner": "no name\n"}).status_code == 422
     works.close()

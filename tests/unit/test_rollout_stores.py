@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from etcd_site import EtcdSite
+from tiers import tried
 from wetread_client.rollout import (
     Actor,
     AgentReport,
@@ -164,10 +165,10 @@ class TestConflicts:
 
     @pytest.mark.slow
     def test_of_many_at_once_one_comes_through(self, store, url):
-        """Threads with stores of their own write the same revision, thirty times."""
-        rollout = adopted()
+        """Threads with stores of their own write the same revision, again and again."""
+        rollout, times = adopted(), tried(8, 30)
         store.write(rollout)
-        for _ in range(30):
+        for _ in range(times):
             won, barrier = [], threading.Barrier(4)
 
             def write(name, before=rollout, won=won, barrier=barrier):
@@ -186,7 +187,7 @@ class TestConflicts:
                 thread.join()
             assert won == [store.read(PIPELINE)]
             rollout = won[0]
-        assert len(store.history(PIPELINE)) == 31
+        assert len(store.history(PIPELINE)) == times + 1
 
 
 class TestWriter:
@@ -296,7 +297,7 @@ class TestChanged:
         """Faster than a file system's clock ticks."""
         other, rollout = open_store(url), adopted()
         other.write(rollout)
-        for _ in range(50):
+        for _ in range(tried(15, 50)):
             store.changed(NOW, 0)
             rollout = steps.abort(rollout, ACTOR)
             other.write(rollout)
@@ -338,12 +339,14 @@ class TestAnotherProcess:
     @pytest.mark.slow
     def test_processes_at_once_take_every_step_once(self, store, url):
         """Each reads, takes a step and writes until it came through, without the lock."""
+        processes, steps_each = tried(2, 3), 10
+        last = 1 + processes * steps_each
         store.write(adopted())
-        with multiprocessing.get_context("spawn").Pool(3) as pool:
-            taken = pool.starmap(_take_steps, [(url, f"writer {number}", 10) for number in range(3)])
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            taken = pool.starmap(_take_steps, [(url, f"writer {number}", steps_each) for number in range(processes)])
         history = store.history(PIPELINE)
-        assert [each.revision for each in history] == list(range(1, 32))
-        assert sorted(revision for each in taken for revision in each) == list(range(2, 32))
+        assert [each.revision for each in history] == list(range(1, last + 1))
+        assert sorted(revision for each in taken for revision in each) == list(range(2, last + 1))
 
 
 def _child(code, url):
