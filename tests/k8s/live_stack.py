@@ -125,10 +125,10 @@ class Prometheus:
         """Give the name of every series that it holds."""
         return set(self._http.get("/api/v1/label/__name__/values").json()["data"])
 
-    def firing(self) -> set[str]:
-        """Give the names of the alerts that fire now."""
+    def firing(self) -> list[dict[str, str]]:
+        """Give the labels of the alerts that fire now."""
         alerts = self._http.get("/api/v1/alerts").json()["data"]["alerts"]
-        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+        return [alert["labels"] for alert in alerts if alert["state"] == "firing"]
 
 
 @dataclass

@@ -88,7 +88,6 @@ def verdict(draft: Asked, reference: Asked | None, limits: Limits = LIMITS, film
     return list(failures(judged, found, limits, "onnxruntime", "onnxruntime" if reference else None))
 
 
-@pytest.mark.slow
 def test_a_draft_that_answers_like_its_reference_passes():
     judged = judge(film_set(), answers(GOOD), answers(GOOD))
     found = figures(judged, COST, COST)
@@ -100,13 +99,11 @@ def test_a_draft_that_answers_like_its_reference_passes():
     assert judged.parity.heatmap_levels == 0.0
 
 
-@pytest.mark.slow
 def test_every_figure_of_a_record_is_explained():
     judged = judge(film_set(), answers(GOOD), answers(GOOD))
     assert set(figures(judged, COST, COST)) == set(FIGURES)
 
 
-@pytest.mark.slow
 def test_films_that_flip_are_named_with_what_they_are_labelled():
     changed = list(GOOD)
     changed[7], changed[10] = 0.2, 0.7
@@ -119,13 +116,11 @@ def test_films_that_flip_are_named_with_what_they_are_labelled():
     assert any("2 films (5.00 %) flipped" in problem and "film 7, film 10" in problem for problem in problems)
 
 
-@pytest.mark.slow
 def test_each_release_decides_by_its_own_threshold():
     draft = answers([p * 0.5 for p in GOOD], threshold=0.25)
     assert judge(film_set(), draft, answers(GOOD)).flips == ()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
@@ -155,7 +150,6 @@ def test_each_limit_can_fail_a_draft(limits, words):
     assert words in problem
 
 
-@pytest.mark.slow
 def test_costs_are_not_judged_between_engines():
     judged = judge(film_set(), answers(GOOD), answers(GOOD))
     found = figures(judged, replace(COST, p50_ms=99.0), COST)
@@ -170,7 +164,6 @@ def test_a_probability_that_is_no_number_fails_and_is_named():
     assert any(problem.startswith("film 3: the probability is no number") for problem in problems)
 
 
-@pytest.mark.slow
 def test_a_film_that_only_the_draft_refuses_counts_against_it():
     draft, reference = answers(GOOD), answers(GOOD)
     refusal = Answer(error="UnsupportedImage: a reason", is_refusal=True)
@@ -182,7 +175,6 @@ def test_a_film_that_only_the_draft_refuses_counts_against_it():
     assert verdict(draft, None)
 
 
-@pytest.mark.slow
 def test_a_server_error_is_never_the_film_s_fault():
     broken = Answer(error="the stub died")
     draft = replace(answers(GOOD), answers=(broken, *answers(GOOD).answers[1:]))
@@ -197,7 +189,6 @@ def test_without_labels_only_agreement_is_judged():
     assert "not labelled" in problems[0]
 
 
-@pytest.mark.slow
 def test_each_finding_is_judged_by_its_own_numbers_and_the_worst_one_counts():
     labels, thresholds = ("ill", "well"), (0.5, 0.5)
     told = tuple(Answer((p, 1 - p if n > 7 else p), (p >= 0.5, p < 0.5)) for n, p in enumerate(GOOD))
@@ -214,7 +205,6 @@ def test_a_reference_that_reads_nothing_proves_nothing():
     assert any("nothing could be compared" in problem for problem in verdict(answers(GOOD), broken))
 
 
-@pytest.mark.slow
 def test_findings_that_only_one_side_has_are_remarked_not_compared():
     draft = Asked(("ill", "broken"), (0.5, 0.5), tuple(Answer((p, 0.1), (p >= 0.5, False)) for p in GOOD))
     judged = judge(film_set(), draft, answers(GOOD))
@@ -374,7 +364,6 @@ def outcome(tmp_path) -> Outcome:
     )
 
 
-@pytest.mark.slow
 def test_a_record_is_what_publish_reads(tmp_path, outcome):
     write_record(tmp_path, outcome)
     assert gate_records(tmp_path, outcome.content) == (outcome.summary,)
@@ -383,7 +372,6 @@ def test_a_record_is_what_publish_reads(tmp_path, outcome):
         demand(outcome)
 
 
-@pytest.mark.slow
 def test_records_of_a_draft_that_was_changed_since_are_dropped(tmp_path, outcome):
     path = write_record(tmp_path, outcome)
     drop_records(tmp_path, outcome.content, "onnxruntime", "another device")
@@ -392,7 +380,6 @@ def test_records_of_a_draft_that_was_changed_since_are_dropped(tmp_path, outcome
     assert not path.is_file()
 
 
-@pytest.mark.slow
 def test_a_passed_record_is_gone_while_it_is_made_anew_and_a_failed_one_stays(tmp_path, outcome):
     place = (tmp_path, outcome.content, outcome.summary.engine, outcome.summary.device)
     path = write_record(tmp_path, outcome)
@@ -403,7 +390,6 @@ def test_a_passed_record_is_gone_while_it_is_made_anew_and_a_failed_one_stays(tm
     assert not path.is_file()
 
 
-@pytest.mark.slow
 def test_what_real_films_said_is_not_cleared_by_synthetic_or_fewer_ones(tmp_path, outcome):
     place = (outcome.content, outcome.summary.engine, outcome.summary.device)
     assert earlier_runs(tmp_path, *place) == ()
@@ -419,7 +405,6 @@ def test_what_real_films_said_is_not_cleared_by_synthetic_or_fewer_ones(tmp_path
     assert earlier_runs(tmp_path, "another digest", *place[1:]) == ()
 
 
-@pytest.mark.slow
 def test_synthetic_films_may_be_read_again(tmp_path, outcome):
     write_record(tmp_path, replace(outcome, films=replace(outcome.films, synthetic=True)))
     earlier = earlier_runs(tmp_path, outcome.content, outcome.summary.engine, outcome.summary.device)
@@ -427,7 +412,6 @@ def test_synthetic_films_may_be_read_again(tmp_path, outcome):
     check_not_weaker(earlier, replace(film_set(4), synthetic=True))
 
 
-@pytest.mark.slow
 def test_golden_answers_of_several_devices_are_kept_beside_each_other(tmp_path, outcome):
     for device in ("cpu-avx2", "cpu-avx512_vnni"):
         there = replace(outcome, summary=replace(outcome.summary, device=device))
@@ -443,7 +427,6 @@ def test_golden_answers_of_several_devices_are_kept_beside_each_other(tmp_path, 
     assert golden.records == (outcome.golden,)
 
 
-@pytest.mark.slow
 def test_the_report_holds_all_it_shows_and_trusts_no_name(tmp_path, outcome):
     pictures = {"<b>film</b>": FlipPictures("data:image/png;base64,AAAA", "data:image/png;base64,BBBB")}
     write_report(tmp_path / "report.html", outcome, pictures)
