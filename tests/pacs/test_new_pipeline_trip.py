@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import httpx
 import numpy as np
 import onnxruntime
 import pytest
@@ -58,7 +59,17 @@ def served(release_server: KeptAlive, state: Path) -> KeptAlive:
     for command in (NEW, GATE, PUBLISH, PROMOTE):
         result = CliRunner().invoke(app, command.format(**places).split())
         assert result.exit_code == 0, result.output + result.stderr
+    # The commands wait for servers that run. This one may be starting again, and loads the release then.
+    assert await_true(lambda: is_ready(release_server))
     return release_server
+
+
+def is_ready(server: KeptAlive) -> bool:
+    """Whether the pipeline is served now."""
+    try:
+        return httpx.get(f"{server.http_url}/v2/models/knee/ready", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
 def knee(picture: int) -> tuple[Film, bytes]:

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 from report_cases import PIXELS, STUDY, chest_film, order, parsed, reading, write
+from tiers import tried
 from wetread_gateway.errors import CannotReport
 from wetread_gateway.results.order import ObjectKind
 from wetread_gateway.results.reporter import Reporter
@@ -166,18 +167,19 @@ def test_a_file_that_is_no_dicom_ends_as_a_reason(tmp_path):
         Source.of_file(file)
 
 
+REPORTER = Reporter()
 GOOD = to_bytes(film(PIXELS[:8, :8], StudyInstanceUID=STUDY, SeriesInstanceUID=f"{STUDY}.1", PatientSex="F"))
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(60, 150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(132, len(GOOD) - 1), junk=st.binary(min_size=1, max_size=12), cut=st.booleans())
 def test_damage_anywhere_gives_a_report_or_a_reason(place, junk, cut, tmp_path):
     file = tmp_path / "film.dcm"
     file.write_bytes(GOOD[:place] + junk + (b"" if cut else GOOD[place + len(junk) :]))
     try:
         read = Source.of_file(file)
-        for thing in Reporter().build(order([read], reading(read.uid)), file):
+        for thing in REPORTER.build(order([read], reading(read.uid)), file):
             if thing.sop_class_uid:
                 pydicom.dcmread(pydicom.filebase.DicomBytesIO(thing.data))
     except CannotReport:
