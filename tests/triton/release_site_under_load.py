@@ -117,7 +117,7 @@ class Load:
         try:
             result = client.infer(model, [tensor], outputs=[output])
         except Exception as error:  # noqa: BLE001 - gevent's and the socket's own beside tritonclient's
-            return Answer(asked, time.monotonic(), error=repr(error))
+            return Answer(asked, time.monotonic(), error=f"{type(error).__name__}: {error}")
         release = int(result.get_response()["model_version"])
         return Answer(asked, time.monotonic(), release, float(result.as_numpy("PROBABILITY").ravel()[0]))
 
