@@ -45,6 +45,8 @@ class Serving:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.outages: list[tuple[float, float]] = []
+        self.started_at = 0.0
+        """Seconds since the epoch."""
         self._log = tiny.folder / "serve.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,6 +56,7 @@ class Serving:
         ports = ["--http-port", str(self.port), "--grpc-port", "0", "--metrics-port", "0"]
         command = [str(WETREAD), "serve", "--state-dir", str(self._tiny.state), *ports]
         while True:
+            self.started_at = time.time()
             with self._log.open("w") as log:
                 self._process = subprocess.Popen(command, cwd=self._tiny.root, stdout=log, stderr=log)
             while self._process.poll() is None:
