@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 
 from wetread_embedded import EmbeddedTriton
 
@@ -19,5 +20,6 @@ class KilledTriton(EmbeddedTriton):
         if self._attendant is not None:
             self._attendant.stop()
         if self.is_running:
-            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ends by itself just now
+                os.kill(self.pid, signal.SIGKILL)
         super().stop()
