@@ -21,6 +21,8 @@ class File:
     data: bytearray = field(default_factory=bytearray)
     durable: bytes = b""
     places: list[Path | None] = field(default_factory=lambda: [None])
+    replaced_by: File | None = None
+    """What was renamed over it: it loses its name in the same step in which that one gets it."""
 
 
 class CrashDisk:
@@ -86,6 +88,7 @@ class CrashDisk:
         replaced = self.files.pop(target, None)
         if replaced is not None:
             replaced.places.append(None)
+            replaced.replaced_by = file
         self.files[target] = file
         file.places.append(target)
         source.rename(target)
@@ -114,12 +117,18 @@ class CrashDisk:
     def survivors(self) -> dict[Path, bytes]:
         """Give what is on the disk after the crash: one of the many things that may be."""
         kept: dict[Path, bytes] = {}
-        for file in self.all:
-            place = self.rng.choice(file.places)
+        steps: dict[int, int] = {}  # by file: how many of its steps the disk has kept
+        for file in reversed(self.all):  # what replaced another was made later
+            places = file.places
+            if (by := file.replaced_by) is not None and len(places) > 1:
+                target = places[-2]
+                if target in by.places[steps[id(by)] + 1 :]:  # that rename is not kept
+                    places = places[:-1]
+            steps[id(file)] = self.rng.randrange(len(places))
+            place = places[steps[id(file)]]
             if place is not None:
                 extra = bytes(file.data[len(file.durable) :])
                 cut = extra[: self.rng.randrange(len(extra) + 1)]
                 content = file.durable + (bytes(len(cut)) if self.rng.random() < 0.3 else cut)
-                if place not in kept or len(file.places) == 1:
-                    kept[place] = content
+                kept.setdefault(place, content)
         return kept
