@@ -118,7 +118,7 @@ def strict_door(tmp_path_factory: pytest.TempPathFactory):
 def test_bad_peers_disturb_nobody_and_leave_nothing(door: Receiver, tmp_path: Path) -> None:
     path = film(tmp_path / "film.dcm", "1.2.9", 200_000)
     assert "(Success)" in door.send(path)
-    before, good, congested = door.memory_mb(), 0, 0
+    before, good = door.memory_mb(), 0
 
     def fuzz(first: int) -> None:
         for seed in range(first, PEERS, 4):
@@ -129,13 +129,10 @@ def test_bad_peers_disturb_nobody_and_leave_nothing(door: Receiver, tmp_path: Pa
         thread.start()
     while any(thread.is_alive() for thread in threads):
         said = door.send(path)
-        if "Temporary Congestion" in said:  # more peers at once than it takes: a modality comes again
-            congested += 1
-        else:
-            assert "(Success)" in said, said
-            good += 1
+        assert "(Success)" in said, said
+        good += 1
         assert door.memory_mb() < before + GROWTH_MB
-    assert good > congested
+    assert good
     assert door.process.poll() is None
     wait_until(lambda: not list((door.folder / "spool/associations").iterdir()))
     assert len(door.left()) == len(door.received()) >= good + 1
