@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from starlette.types import Receive, Scope, Send
+
 _NUMBERS = itertools.count(1)
 
 
@@ -41,20 +43,43 @@ def configuration(folder: Path, store: str = "", **triton: object) -> Path:
     return file
 
 
+class LeaseServer:
+    """An HTTP server for the leases of one state after another, nothing else: it takes a while to start and stop."""
+
+    def __init__(self) -> None:
+        self._app: FastAPI | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self._app is not None, "nothing is served now"
+        await self._app(scope, receive, send)
+
+    @contextmanager
+    def serving(self, context: Context) -> Iterator[str]:
+        """Serve the leases of this state; the address."""
+        self._app = FastAPI()
+        self._app.include_router(make_leases_router(context))
+        yield self._url
+        self._app = None
+
+    @contextmanager
+    def running(self) -> Iterator[LeaseServer]:
+        server = uvicorn.Server(uvicorn.Config(self, log_level="error", ws="none", lifespan="off"))
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self._url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            thread = threading.Thread(target=server.run, args=([listening],))
+            thread.start()
+            try:
+                yield self
+            finally:
+                server.should_exit = True
+                thread.join()
+
+
 @contextmanager
 def serving(context: Context) -> Iterator[str]:
-    """Serve the leases over HTTP, nothing else; its address."""
-    app = FastAPI()
-    app.include_router(make_leases_router(context))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="off"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
+    """Serve the leases of one state over HTTP, nothing else; its address."""
+    with LeaseServer().running() as server, server.serving(context) as url:
+        yield url
 
 
 @dataclass(frozen=True)

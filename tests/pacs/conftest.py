@@ -46,7 +46,8 @@ def triton(server: EmbeddedTriton) -> EmbeddedTriton:
 def hospital(triton: EmbeddedTriton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
     """PACS, Triton and gateway, shared: tests look for their own studies. `run_lua` tells its PACS what else to do."""
     plan = GatewayPlan(sections=(("intake", "watermark_free_bytes = 1048576"), ("completeness", COMPLETENESS)))
-    with Hospital(tmp_path_factory.mktemp("hospital"), plan, triton=triton) as running:
+    options: dict[str, object] = {"ExecuteLuaEnabled": True}
+    with Hospital(tmp_path_factory.mktemp("hospital"), plan, triton=triton, options=options) as running:
         yield running
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from rollout_docs import roll
 from sqlalchemy import delete, update
 from wetread_gateway.errors import LeaseLost, SourceMissing, WorklistAway
@@ -26,11 +21,7 @@ from wetread_gateway.reading.worklist import Failure, FailureKind, Served
 from wetread_gateway.right_of_way import ANSWER_S, WINDOW_S
 from wetread_gateway.shadow_table import comparison
 from wetread_gateway.state.tables import METADATA, WORKS, WorkState
-from wetread_gateway.web.leases import make_leases_router
-from works import Works, configuration
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from works import LeaseServer, Works, configuration
 
 READING = StoredReading(
     "chest_xray", "stable", 3, "algorithm", "maker", 1700000000.0, novelty=0.5, heatmap=b"\x00\xff", warnings=("w",)
@@ -45,40 +36,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-class Door:
-    """An HTTP server for the leases of one state after another: each server of its own would take long to stop."""
-
-    def __init__(self) -> None:
-        self.app: FastAPI | None = None
-
-    async def __call__(self, scope, receive, send) -> None:
-        await self.app(scope, receive, send)
-
-    @contextmanager
-    def serving(self, works: Works) -> Iterator[str]:
-        """Serve the leases of these works, nothing else; the address."""
-        self.app = FastAPI()
-        self.app.include_router(make_leases_router(works.context))
-        yield self.url
-        self.app = None
-
-    @contextmanager
-    def running(self) -> Iterator[Door]:
-        server = uvicorn.Server(uvicorn.Config(self, log_level="error", ws="none", lifespan="off"))
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            thread = threading.Thread(target=server.run, args=([listening],))
-            thread.start()
-            try:
-                yield self
-            finally:
-                server.should_exit = True
-                thread.join()
-
-
 @pytest.fixture(scope="module")
-def door():
-    with Door().running() as running:
+def lease_server():
+    with LeaseServer().running() as running:
         yield running
 
 
@@ -95,7 +55,7 @@ def stand(request, tmp_path):
         yield StoreWorklist(works.context), works
         works.close()
         return
-    with request.getfixturevalue("door").serving(works) as url:
+    with request.getfixturevalue("lease_server").serving(works.context) as url:
         worklist = HttpWorklist(url)
         yield worklist, works
         worklist.close()
@@ -406,9 +366,9 @@ def test_a_gateway_that_cannot_be_reached_is_no_fault_of_the_work(tmp_path):
         {"token": "x"},
     ],
 )
-def test_what_is_no_reading_is_refused_over_http(tmp_path, door, body):
+def test_what_is_no_reading_is_refused_over_http(tmp_path, lease_server, body):
     works = Works.open(configuration(tmp_path))
-    with door.serving(works) as url:
+    with lease_server.serving(works.context) as url:
         assert httpx.post(f"{url}/v1/leases/1/complete", json=body).status_code == 422
         assert httpx.post(f"{url}/v1/leases", json={"owner": "no name\n"}).status_code == 422
     works.close()

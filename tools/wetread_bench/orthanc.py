@@ -213,7 +213,7 @@ class Orthanc:
             self._rest.delete(f"/patients/{patient}").raise_for_status()
 
     def run_lua(self, script: str) -> None:
-        """Run a script in the running server, whose functions it may define anew, until it ends."""
+        """Run a script, which may define the server's functions anew. The options must say ExecuteLuaEnabled."""
         self._rest.post("/tools/execute-script", content=script.encode()).raise_for_status()
 
     def set_modality(self, name: str, modality: Modality) -> None:
@@ -246,7 +246,6 @@ class Orthanc:
             "DicomAlwaysAllowFind": True,
             "DicomModalities": {name: _modality(modality) for name, modality in self._modalities.items()},
             "OverwriteInstances": False,
-            "ExecuteLuaEnabled": True,  # it listens on loopback alone
             "StableAge": 1,
             "LuaScripts": [],
         }
