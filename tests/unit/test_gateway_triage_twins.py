@@ -93,7 +93,7 @@ def test_a_dataset_is_the_same_whatever_stands_before_it(written):
 
 
 @pytest.mark.slow
-def test_a_decoder_that_dies_or_hangs_is_started_anew(written, tmp_path):
+def test_a_decoder_that_dies_or_hangs_is_started_anew(written, tmp_path, monkeypatch):
     path = written("film", instance())
     script = tmp_path / "decoder.py"
     script.write_text(
@@ -102,11 +102,13 @@ def test_a_decoder_that_dies_or_hangs_is_started_anew(written, tmp_path):
         "if 'SLEEPY' in line: time.sleep(60)\n"
         "if 'DEADLY' not in line: print('{\"digest\": \"d\"}', flush=True)\n"
     )
-    process = PixelProcess(timeout_s=1.0, command=(sys.executable, str(script)))
+    process = PixelProcess(command=(sys.executable, str(script)))
     with pytest.raises(PixelsUnknown, match="died"):
         process.digest(tmp_path / "DEADLY")
-    with pytest.raises(PixelsUnknown, match="longer than 1 s"):
-        process.digest(tmp_path / "SLEEPY")
+    with monkeypatch.context() as patience:
+        patience.setattr(process, "_timeout_s", 0.2)
+        with pytest.raises(PixelsUnknown, match=r"longer than 0\.2 s"):
+            process.digest(tmp_path / "SLEEPY")
     assert process.digest(path) == "d"
     process.close()
 
