@@ -70,11 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.stage in NICE:
         be_nice(NICE[chosen.stage])
     context = make_context(chosen.config, chosen.slot)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: context.stop.set())
     threading.Thread(target=_watch, args=(context,), name="watch", daemon=True).start()
     try:
-        importlib.import_module(STAGES[chosen.stage]).run(context)
+        stage = importlib.import_module(STAGES[chosen.stage])
+        for number in (signal.SIGTERM, signal.SIGINT):  # only now: until here it has begun nothing, and may just die
+            signal.signal(number, lambda *_: context.stop.set())
+        stage.run(context)
     except Exception:
         LOG.exception("the stage failed and is started anew")
         return 1

@@ -126,9 +126,9 @@ def test_a_codec_that_hangs_is_stopped_by_name_and_the_next_film_is_read(recipe)
         assert_reads(made)
         pid = child_of(made)
         os.kill(pid, signal.SIGSTOP)
-        connection = made._sandbox._child._connection
-        assert connection.gettimeout() == 21.0
-        connection.settimeout(0.2)  # of those 21 s, as though they had passed
+        child = made._sandbox._child
+        assert child._connection.gettimeout() == 21.0
+        child._timeout_s = 0.2  # of those 21 s, as though they had passed
         with pytest.raises(UnsupportedImage, match=r"longer than 21 s"):
             made.read(GOOD_J2K)
         assert wait_for_end(pid)
