@@ -90,14 +90,21 @@ class Receiver:
 
 @contextmanager
 def receiver(
-    folder: Path, dicom: str = "any_peer = true", more: str = "", tracer: tuple[str, ...] = ()
+    folder: Path,
+    dicom: str = "any_peer = true",
+    more: str = "",
+    tracer: tuple[str, ...] = (),
+    watermark_free_bytes: int = 1_000_000,
 ) -> Iterator[Receiver]:
-    """Run `python -m wetread_gateway.process receiver` on a free port until the block ends."""
+    """Run `python -m wetread_gateway.process receiver` on a free port until the block ends.
+
+    Nothing sorts what it receives, however old that grows: it must not take itself for overloaded.
+    """
     port, state = free_port(), folder / "state"
     config, log = folder / "gateway.toml", folder / "receiver.log"
     config.write_text(
         f'[gateway]\nstate_dir = "{state}"\ndrain_s = 3\n[http]\nport = 0\n[dicom]\nport = {port}\n{dicom}\n'
-        f"{more or '[intake]' + chr(10) + 'watermark_free_bytes = 1000000'}\n"
+        f"[intake]\nwatermark_free_bytes = {watermark_free_bytes}\noverload_age_s = 86400\n{more}\n"
     )
     command = [*tracer, sys.executable, "-m", "wetread_gateway.process", "receiver", "receiver-0"]
     with log.open("wb") as output:

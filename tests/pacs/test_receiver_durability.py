@@ -183,7 +183,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_answered_with_a700_and_nothing_is_half_written(tmp_path: Path) -> None:
-    with small_disk(tmp_path, 24) as disk, receiver(disk, more="[intake]\nwatermark_free_bytes = 0") as door:
+    with small_disk(tmp_path, 24) as disk, receiver(disk, watermark_free_bytes=0) as door:
         films = [film(tmp_path / f"{n}.dcm", f"1.2.9.{n}", 3_000_000) for n in range(10)]
         answers = [door.send(path) for path in films]
         kept = ["(Success)" in said for said in answers]
@@ -196,7 +196,7 @@ def test_a_full_disk_is_answered_with_a700_and_nothing_is_half_written(tmp_path:
 
 
 def test_the_watermark_is_answered_with_a700_before_the_disk_is_full(tmp_path: Path) -> None:
-    with receiver(tmp_path, more=f"[intake]\nwatermark_free_bytes = {1 << 50}") as door:
+    with receiver(tmp_path, watermark_free_bytes=1 << 50) as door:
         assert "resources" in door.send(film(tmp_path / "film.dcm", "1.2.9")).lower()
         assert door.echo()
         assert door.left_when_alone() == []
