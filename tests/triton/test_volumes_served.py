@@ -13,8 +13,8 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tritonclient.utils import InferenceServerException
 from outbox import await_true
+from tritonclient.utils import InferenceServerException
 from volume_release import CLASSIFIER, SEGMENTER, Asker, Filling, Sent, VolumeSite, notes, phantom
 from wetread_embedded import EmbeddedTriton
 from wetread_models.volume_networks import level_segmenter, random_classifier
