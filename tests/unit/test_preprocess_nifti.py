@@ -43,6 +43,7 @@ def test_nibabel_reads_the_voxels_and_the_type_that_were_written(tmp_path, dtype
     values = RANDOM.integers(-300 if dtype != np.uint8 else 0, 250, (5, 7, 9)).astype(dtype)
     image = nibabel.load(written(values, affine(np.eye(3)), tmp_path, compress=compress))
     assert image.get_data_dtype() == dtype
+    assert image.header["dim"].tolist() == [3, 5, 7, 9, 1, 1, 1, 1]  # the standard: what there is not has length 1
     np.testing.assert_array_equal(np.asanyarray(image.dataobj), values)
 
 
