@@ -1,7 +1,6 @@
 """A real etcd of one member on loopback, for the tests of what is kept in it (Debian's etcd-server)."""
 
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -10,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from wetread_bench.servers import free_port
 
 READY_S = 60.0
 
@@ -20,7 +20,7 @@ class EtcdSite:
     def __init__(self, folder: Path, tls: tuple[Path, Path, Path] | None = None) -> None:
         """`tls`: files of the authority whose clients are let in, of the server's certificate and of its key."""
         self._folder, self._tls = folder, tls
-        self.port, self._peer_port = free_ports(2)
+        self.port, self._peer_port = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -79,15 +79,3 @@ class EtcdSite:
         context = ssl.create_default_context(cafile=authority)
         context.load_cert_chain(certificate, key)
         return [urllib.request.HTTPSHandler(context=context)]
-
-
-def free_ports(count: int) -> list[int]:
-    """Choose loopback ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import create_engine, text
+from wetread_bench.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def fresh_database(server: str) -> str:
 
 
 def _running(folder: Path) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     as_postgres = [] if os.geteuid() else ["runuser", "-u", "postgres", "--"]  # it refuses to run as root
     initdb = [*as_postgres, POSTGRES / "initdb", "-D", folder / "data", "-A", "trust", "--no-sync"]
     subprocess.run(initdb, check=True, capture_output=True, cwd="/")
@@ -60,9 +60,3 @@ def _running(folder: Path) -> Iterator[str]:
             yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
         finally:
             process.terminate()  # runuser hands it on
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import tritonclient.http
 from tiny_release import PIPELINE, TinySite
+from wetread_bench.servers import free_port
 from wetread_client.rollout import open_store
 from wetread_release.draft import Draft, content_digest
 from wetread_release.registries import open_registry
@@ -41,9 +41,7 @@ class Serving:
 
     def __init__(self, tiny: TinySite) -> None:
         self._tiny = tiny
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.outages: list[tuple[float, float]] = []
         self.started_at = 0.0
         """Seconds since the epoch."""

@@ -2,11 +2,11 @@
 
 import os
 import signal
-import socket
 
 import httpx
 import pytest
 from tiny_repository import wait_for
+from wetread_bench.servers import free_port
 from wetread_embedded import EmbeddedTriton
 from wetread_release.agent.health import AgentHealth
 
@@ -54,8 +54,7 @@ def test_a_dead_stub_that_is_healed_costs_no_restart_and_one_that_stays_dead_doe
 
 def test_an_embedded_server_has_the_same_probes_where_a_port_is_given(tiny):
     tiny.add_python("echo")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with EmbeddedTriton(tiny.config(agent_port=port)):
         answers = [
             httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False) for path in ("/healthz", "/readyz", "/stubs")

@@ -11,6 +11,7 @@ from dataclasses import replace
 import uvicorn
 from fastapi import FastAPI
 from triage_site import Live, Site, settings
+from wetread_bench.servers import free_port
 from wetread_gateway.audit import JsonLinesAudit
 from wetread_gateway.context import Context
 from wetread_gateway.spool.spool import Spool
@@ -70,7 +71,7 @@ class Pair:
     """Two intakes, and whose doors are open. Each one's `sibling_url` names the other's port."""
 
     def __init__(self, folder, url):
-        self.ports = {name: _free() for name in ("a", "b")}
+        self.ports = {name: free_port() for name in ("a", "b")}
         # What one asks of the other goes to the other's port.
         self.a, self.b = (Intake(folder, name, url, {name: self.ports[o]}) for name, o in (("a", "b"), ("b", "a")))
         self._doors = {"a": ExitStack(), "b": ExitStack()}
@@ -96,9 +97,3 @@ class Pair:
         for one in (self.a, self.b):
             one.now += seconds
         self.settle()
-
-
-def _free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from pynetdicom import AE
 from rollout_docs import roll
 from sqlalchemy import insert
+from wetread_bench.servers import free_port
 from wetread_client.cli import main
 from wetread_gateway.config.settings import (
     Destination,
@@ -41,11 +42,6 @@ from wetread_gateway.state.tables import INSTANCES
 
 VERIFICATION, COMMITMENT = "1.2.840.10008.1.1", "1.2.840.10008.1.20.1"
 DAY = timedelta(days=1)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 @pytest.fixture

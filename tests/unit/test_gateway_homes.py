@@ -231,24 +231,6 @@ class TestSeries:
         (work,) = pair.a.works()
         assert (work.home, len(work.sources)) == ("a", 2)
 
-    def test_a_series_is_judged_by_an_image_that_lies_here_before_another_intake_is_asked(
-        self, pair, monkeypatch
-    ) -> None:
-        asked, borrowed = [], Siblings.borrowed
-
-        def noted(siblings, films):
-            asked.extend(film.home for film in films)
-            return borrowed(siblings, films)
-
-        monkeypatch.setattr(Siblings, "borrowed", noted)
-        pair.b.arrive(slice_of(1, expected=2))
-        pair.b.settle()
-        pair.a.arrive(slice_of(2, expected=2))
-        pair.a.settle()
-        pair.a.tick(3.0)
-        assert [len(work.sources) for work in pair.a.works()] == [2]
-        assert asked == ["a"]
-
     @pytest.mark.slow
     def test_a_series_of_which_nothing_can_be_looked_at_waits_for_its_intake(self, pair) -> None:
         pair.b.arrive(slice_of(1, expected=1))

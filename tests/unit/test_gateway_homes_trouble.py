@@ -13,6 +13,7 @@ from wetread_gateway.errors import ConfigError
 from wetread_gateway.reading.store_worklist import StoreWorklist
 from wetread_gateway.reading.stored import Refusal, StoredReading
 from wetread_gateway.reporter import ReporterStage
+from wetread_gateway.siblings import Siblings
 from wetread_gateway.state.homes import settle
 from wetread_gateway.state.tables import METADATA, OBJECTS, READINGS, WORKS
 from wetread_gateway.triage.reindex import reindex
@@ -27,12 +28,12 @@ def pair(tmp_path):
     made.close()
 
 
-def split(pair, **attributes):
+def split(pair, first="a", **attributes):
     """A series of two images, one at each; its work."""
-    for number, intake in ((1, pair.a), (2, pair.b)):
+    for number, intake in enumerate(sorted((pair.a, pair.b), key=lambda one: one.name != first), 1):
         told = {"Modality": "CT", "SeriesInstanceUID": "1.2.3.5", "InstanceNumber": number, **attributes}
         intake.arrive(instance(f"1.2.3.5.{number}", **told))
-    pair.settle()
+        intake.settle()
     pair.tick(3.0)
     return pair.a.works()
 
@@ -110,3 +111,15 @@ def test_two_intakes_of_one_name_are_one_too_many(pair, tmp_path) -> None:
     with pytest.raises(ConfigError, match="an intake called 'a' is at work"):
         settle(pair.a.context.store, other, "a")
     settle(pair.a.context.store, other, "c")
+
+
+def test_a_series_is_judged_by_an_image_that_lies_here_before_another_intake_is_asked(pair, monkeypatch) -> None:
+    asked, borrowed = [], Siblings.borrowed
+
+    def noted(siblings, films):
+        asked.extend(film.home for film in films)
+        return borrowed(siblings, films)
+
+    monkeypatch.setattr(Siblings, "borrowed", noted)
+    assert [len(work.sources) for work in split(pair, first="b", NumberOfSeriesRelatedInstances=2)] == [2]
+    assert asked == ["a"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from wetread_bench.servers import free_port
 from wetread_client.health import Answer, HealthDoor
 from wetread_gateway.config.check import cautions, describe
 from wetread_gateway.config.load import load
@@ -25,12 +25,6 @@ from wetread_gateway.supervisor import plan
 from works import Works, configuration, serving
 
 READING = StoredReading("chest_xray", "stable", 3, "algorithm", "maker", 1700000000.0)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from wetread_bench.servers import free_port
 from wetread_gateway.config.load import load
 from wetread_gateway.supervisor import plan
 
@@ -25,12 +26,6 @@ from wetread_gateway import supervisor
 supervisor._LOCK_WAIT_S = 0.1
 main()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(true, what: str):

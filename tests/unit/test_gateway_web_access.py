@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from web_door import instance, make_context, open_door, related, settings_for, stow_head, with_http
+from wetread_bench.servers import free_port
 from wetread_gateway.config.settings import HttpTls
 from wetread_gateway.errors import ConfigError
 from wetread_gateway.web import stage
@@ -235,10 +236,7 @@ def test_a_stopping_door_lets_requests_under_way_finish(tmp_path):
 @pytest.mark.slow
 def test_a_changed_port_opens_a_new_door_without_a_restart(tmp_path):
     settings = settings_for(tmp_path)
-    with socket.socket() as probe, socket.socket() as second:
-        probe.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        ports = [probe.getsockname()[1], second.getsockname()[1]]
+    ports = [free_port(), free_port()]
     context = make_context(with_http(settings, port=ports[0]))
     running = threading.Thread(target=stage.run, args=(context,))
     running.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +11,7 @@ import httpx
 import pytest
 from rollout_docs import roll
 from sqlalchemy import delete, update
+from wetread_bench.servers import free_port
 from wetread_gateway.errors import LeaseLost, SourceMissing, WorklistAway
 from wetread_gateway.priority import Priority
 from wetread_gateway.reading.http_worklist import HttpWorklist
@@ -28,12 +28,6 @@ READING = StoredReading(
 )
 LATER = Failure(FailureKind.LATER, "UNAVAILABLE", "down", wait_s=30.0)
 SUSPECT = Failure(FailureKind.SUSPECT, "INTERNAL", "a stub died")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

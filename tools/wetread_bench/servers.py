@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
 START_S = 20.0
 STOP_S = 0.5  # Orthanc takes 4 s to stop by itself, and its database survives a kill
@@ -23,11 +24,23 @@ class NotStarted(Exception):
     """The server did not come up; the message holds the end of its log."""
 
 
+_GIVEN: set[int] = set()
+
+
 def free_port() -> int:
-    """Give a TCP port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of loopback that nobody listens on; none is given twice.
+
+    It lies below those that the kernel picks for outgoing connections: none of them can take it before it is used.
+    """
+    first_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(min(16384, first_of_kernel // 2), first_of_kernel)  # noqa: S311 -- no secret
+        if port in _GIVEN:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            _GIVEN.add(port)
+            return port
 
 
 @contextlib.contextmanager
