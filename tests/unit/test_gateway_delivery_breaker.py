@@ -79,9 +79,11 @@ def test_the_waits_double_up_to_a_limit_and_are_spread(breaker: Breaker, clock: 
     assert breaker.wait_s() <= 1.0
 
 
-def test_it_waits_as_long_as_the_peer_asks(breaker: Breaker) -> None:
+def test_it_waits_as_long_as_the_peer_asks(breaker: Breaker, clock: Clock) -> None:
     breaker.failed(unreachable=True, after_s=120.0)
     assert breaker.wait_s() == pytest.approx(120.0)
+    clock.now += 121.0
+    assert breaker.wait_s() == 0.0
 
 
 def test_an_attempt_begun_before_it_opened_prolongs_nothing(breaker: Breaker) -> None:

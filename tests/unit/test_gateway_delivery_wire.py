@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from outbox import result
+from outbox import await_true, result
 from pydicom import dcmread
 from pydicom.uid import (
     Comprehensive3DSRStorage,
@@ -149,6 +149,26 @@ def test_a_peer_that_takes_no_compressed_syntax_gets_a_capture_uncompressed(capt
     pixels = np.frombuffer(stored.PixelData, np.uint8).reshape(stored.Rows, stored.Columns, 3)
     assert np.array_equal(pixels, made.pixel_array)
     assert stored.LossyImageCompression == "01"  # it stays said that it was compressed (PS3.3 C.7.6.1.1.5)
+
+
+@pytest.mark.slow
+def test_an_association_is_kept_until_it_has_been_idle(outgoing: Outgoing) -> None:
+    said = []
+    ae = AE("PEER")
+    ae.add_supported_context(SR)
+    handlers = [(evt.EVT_C_STORE, lambda _: 0)]
+    handlers += [(event, lambda event: said.append(event.event.name)) for event in (evt.EVT_ACCEPTED, evt.EVT_RELEASED)]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    peer = DicomPeer(Address("PEER", "127.0.0.1", server.server_address[1], "WETREAD"))
+    try:
+        for idle_s in (1000.0, 0.0, 0.0):
+            assert peer.store([outgoing]) == ()
+            peer.close_idle(idle_s)
+        await_true(lambda: said.count("EVT_RELEASED") == 2, lambda: said)
+    finally:
+        peer.close()
+        server.shutdown()
+    assert said.count("EVT_ACCEPTED") == 2
 
 
 @pytest.mark.slow

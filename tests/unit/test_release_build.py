@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -298,3 +299,12 @@ def test_a_plan_that_triton_does_not_read_makes_no_draft(site, network, plan, tm
     with pytest.raises(BadModel, match="proves the ONNX file only"):
         made(site, tmp_path / "draft", Wish(PIPELINE, network, engine="tensorrt"))
     assert not (tmp_path / "draft").exists()
+
+
+def test_a_step_took_the_time_between_its_begin_and_its_end(monkeypatch):
+    seconds, clock = making._Seconds(), iter((1000.0, 1002.5))
+    with monkeypatch.context() as timed:
+        timed.setattr(making, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        with seconds.of("compile"):
+            pass
+    assert seconds == {"compile": 2.5}

@@ -87,6 +87,11 @@ class TestADraft:
         assert "KNEE" not in recipe["other_body_parts"]
         assert recipe["lateral_views"] == []
 
+    @pytest.mark.parametrize(("views", "refused"), [("PA", True), ("AP,PA", True), ("PA,LL", False)])
+    def test_lateral_films_are_refused_where_frontal_views_alone_are_meant(self, tmp_path, views, refused):
+        new(tmp_path, foreign_classifier(), *TOLD, "--views", views)
+        assert ("LATERAL" in document(tmp_path, "preprocess", "recipe.json")["lateral_views"]) is refused
+
     def test_a_recipe_of_the_makers_own_wins(self, tmp_path):
         (tmp_path / "recipe.json").write_text(json.dumps({"mean": [1, 2, 3], "scale": 4, "min_side": 100}))
         result = new(

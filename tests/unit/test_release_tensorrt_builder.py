@@ -12,6 +12,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from nvidia_compiler import started_compiler
 from refused_models import QUANTISED_WELL, model, node
 from wetread_release.digest import file_digest
 from wetread_release.errors import BadModel
@@ -31,11 +32,7 @@ CUBE = AxisRange(64, 128, 192)
 
 @pytest.fixture(scope="module")
 def compiler(tmp_path_factory) -> Iterator[Compiler]:
-    try:
-        started = Compiler(tmp_path_factory.mktemp("libraries"))
-    except NoCompiler as error:
-        pytest.skip(str(error))
-    with started:
+    with started_compiler(tmp_path_factory.mktemp("libraries")) as started:
         yield started
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 import onnx
 import pytest
 import typer
+from nvidia_compiler import started_compiler
 from refused_models import BROKEN, QUANTISED_WELL, model, node, sound_model
 from typer.testing import CliRunner
 from wetread_release.preflight_command import preflight
 from wetread_release.tensorrt import libraries
-from wetread_release.tensorrt.compiler import Compiler
-from wetread_release.tensorrt.libraries import NoCompiler
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(preflight)
@@ -25,10 +24,7 @@ def cache(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def nvidia(cache):
-    try:
-        Compiler(cache).close()
-    except NoCompiler as error:
-        pytest.skip(str(error))
+    started_compiler(cache).close()
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import onnx
 import pytest
+from nvidia_compiler import started_compiler
 from refused_models import BROKEN, Broken
 from wetread_release.tensorrt.builder import PlanSpec
 from wetread_release.tensorrt.compiler import Compiler
 from wetread_release.tensorrt.graph import input_shapes
 from wetread_release.tensorrt.jobs import Job
-from wetread_release.tensorrt.libraries import NoCompiler
 from wetread_release.tensorrt.preflight import Report, preflight
 from wetread_release.tensorrt.profiles import BATCH, AxisRange, profiles_of, ranges_of
 from wetread_release.tensorrt.remedies import explained
@@ -23,11 +23,7 @@ def cache(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def compiler(cache) -> Iterator[Compiler]:
-    try:
-        started = Compiler(cache)
-    except NoCompiler as error:
-        pytest.skip(str(error))
-    with started:
+    with started_compiler(cache) as started:
         yield started
 
 

@@ -4,7 +4,8 @@ import threading
 
 import pytest
 from certificates import Authority
-from etcd_site import EtcdSite, free_ports
+from etcd_site import EtcdSite
+from wetread_bench.servers import free_port
 from wetread_client.rollout import Actor, StoreAway, WriterBusy, open_store, steps
 
 PIPELINE = "probe"
@@ -26,7 +27,7 @@ def etcd(tmp_path_factory):
 
 class TestAway:
     def test_an_etcd_that_is_not_there_is_named(self):
-        (port,) = free_ports(1)
+        port = free_port()
         store = open_store(f"etcd://127.0.0.1:{port}/test")
         for call in (store.pipelines, lambda: store.read(PIPELINE), lambda: store.changed(threading.Event(), 0)):
             with pytest.raises(StoreAway, match=f"127.0.0.1:{port}"):
@@ -49,7 +50,7 @@ class TestAway:
 
     @pytest.mark.slow
     def test_another_member_is_asked_where_one_is_away(self, etcd, tmp_path):
-        (port,) = free_ports(1)
+        port = free_port()
         store = open_store(f"etcd://127.0.0.1:{port},127.0.0.1:{etcd.port}/test/{tmp_path.name}")
         store.write(adopted())
         assert store.read(PIPELINE).revision == 1
