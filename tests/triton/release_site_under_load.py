@@ -21,7 +21,7 @@ from wetread_release.registries import open_registry
 
 COMMAND = Path(__file__).with_name("release_command_child.py")
 WETREAD = Path(sys.executable).with_name("wetread")
-START_S, COMMAND_S, REQUEST_S = 120.0, 120.0, 10.0
+START_S, COMMAND_S, REQUEST_S = 120.0, 900.0, 10.0
 PAUSE_S = 0.03  # between two requests of the load: light
 
 
@@ -148,7 +148,7 @@ class Command:
     """A running `wetread release` command."""
 
     def __init__(self, tiny: TinySite, *words: object) -> None:
-        options = ["--state-dir", str(tiny.state), "--timeout", "60"]
+        options = ["--state-dir", str(tiny.state), "--timeout", "240"]
         self.words = [str(word) for word in words]
         self._process = subprocess.Popen(
             [sys.executable, str(COMMAND), *self.words, *options],

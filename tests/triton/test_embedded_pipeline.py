@@ -68,7 +68,6 @@ def test_every_process_of_the_pipeline_comes_back_under_load(tmp_path):
                 late = [(sent - killed, words) for sent, words in failed if sent > healed]
                 assert late == []
                 assert [heal.model for heal in server.heals][-1] == model
-                assert len(failed) <= 3 * CLIENTS
         finally:
             end.set()
             for thread in threads:

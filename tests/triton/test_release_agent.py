@@ -39,12 +39,12 @@ def open_site(tiny: TinySite) -> Site:
 
 
 def offer(tiny: TinySite, draft, force="a test"):
-    with patience(30.0) as wait:
+    with patience(240.0) as wait:
         return publish(draft, open_site(tiny), ACTOR, wait, force=force)
 
 
 def take(act, tiny: TinySite):
-    with patience(30.0) as wait:
+    with patience(240.0) as wait:
         return act(open_site(tiny), PIPELINE, ACTOR, wait)
 
 

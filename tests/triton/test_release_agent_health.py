@@ -29,9 +29,8 @@ def test_a_dead_stub_that_is_healed_costs_no_restart_and_one_that_stays_dead_doe
             heard = set()
             assert wait_for(lambda: heard.add(ask(door, "/stubs")[0]) or server.heals)
             assert heard == {200}
-            text = ask(door, "/metrics")[1]
-            assert 'wetread_agent_heals_total{model="echo_model"} 1.0' in text
-            assert 'wetread_agent_dead_stubs{model="echo_model"} 0.0' in text
+            assert 'wetread_agent_heals_total{model="echo_model"} 1.0' in ask(door, "/metrics")[1]
+            assert wait_for(lambda: 'wetread_agent_dead_stubs{model="echo_model"} 0.0' in ask(door, "/metrics")[1])
             assert wait_for(lambda: 'wetread_agent_settled{pipeline="echo"} 1.0' in ask(door, "/metrics")[1])
             assert ask(door, "/readyz") == (200, "ok\n")
 

@@ -112,7 +112,7 @@ def _check_state(site: Site, serving: Serving, load: Load) -> None:
         told = [(report.revision, report.state) for report in reports if report.at > serving.started_at]
         return told == [(rollout.revision, AgentState.SETTLED)]
 
-    assert wait_for(settled, 60.0), site.store.reports(PIPELINE)
+    assert wait_for(settled, 240.0), site.store.reports(PIPELINE)
     rollout = site.rollout()
     answer = load.once()
     assert (answer.error, answer.release) == ("", rollout.stable)

@@ -115,7 +115,7 @@ def ask(triton: Triton, tiny: TinySite) -> tuple[int, float]:
 
 def answers(triton: Triton, tiny: TinySite, agent: Agent, release: int, logit: float) -> None:
     rest = Rest("127.0.0.1", triton.ports[0])
-    assert wait_for(lambda: rest.is_ready(f"{PIPELINE}/versions/{release}"), 60.0), agent.log.read_text()
+    assert wait_for(lambda: rest.is_ready(f"{PIPELINE}/versions/{release}"), 180.0), agent.log.read_text()
     assert ask(triton, tiny) == (release, pytest.approx(probability(logit), abs=1e-6))
 
 
@@ -128,8 +128,8 @@ def test_outlives_the_server_and_is_outlived_by_it(tiny, triton):
         triton.start()
         answers(triton, tiny, agent, 1, 0.0)
         assert wait_for(lambda: [r.state for r in site.rollouts.reports(PIPELINE)] == [AgentState.SETTLED])
-        publish(tiny.draft(1.0), site, ACTOR, Patience(60.0), force="a test")
-        promote(site, PIPELINE, ACTOR, Patience(60.0))
+        publish(tiny.draft(1.0), site, ACTOR, Patience(240.0), force="a test")
+        promote(site, PIPELINE, ACTOR, Patience(240.0))
         answers(triton, tiny, agent, 2, 1.0)
         assert f'wetread_agent_release{{arm="stable",pipeline="{PIPELINE}"}} 2.0' in agent.ask("/metrics")[1]
         assert [agent.ask(path)[0] for path in ("/readyz", "/stubs")] == [200, 200]
@@ -141,9 +141,9 @@ def test_outlives_the_server_and_is_outlived_by_it(tiny, triton):
         agent.end(signal.SIGKILL)  # the sidecar alone
         assert ask(triton, tiny)[0] == 2
         agent = Agent(tiny, triton)
-        publish(tiny.draft(2.0), site, ACTOR, Patience(60.0), force="a test")
+        publish(tiny.draft(2.0), site, ACTOR, Patience(240.0), force="a test")
         assert ask(triton, tiny)[0] == 2
-        promote(site, PIPELINE, ACTOR, Patience(60.0))
+        promote(site, PIPELINE, ACTOR, Patience(240.0))
         answers(triton, tiny, agent, 3, 2.0)
         assert "what it serves is kept" in agent.log.read_text()
 

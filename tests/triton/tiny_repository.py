@@ -116,7 +116,7 @@ def seconds(value: float) -> np.ndarray:
     return np.full((1, 1), value, np.float32)
 
 
-def wait_for(condition, timeout_s: float = 30.0) -> bool:
+def wait_for(condition, timeout_s: float = 120.0) -> bool:
     """Wait for what no event tells of; return whether it came."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
