@@ -26,6 +26,9 @@ destinations = ["pacs"]
 any_body_part = true
 """
 
+INTAKE = ("intake", "watermark_free_bytes = 1048576\noverload_age_s = 86400")
+"""However far behind a busy machine is: what a gateway that is behind refuses, others test."""
+
 
 @pytest.fixture(scope="session")
 def orthanc() -> Iterator[Orthanc]:
@@ -45,7 +48,7 @@ def triton(server: EmbeddedTriton) -> EmbeddedTriton:
 @pytest.fixture(scope="package")
 def hospital(triton: EmbeddedTriton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
     """PACS, Triton and gateway, shared: tests look for their own studies. `run_lua` tells its PACS what else to do."""
-    plan = GatewayPlan(sections=(("intake", "watermark_free_bytes = 1048576"), ("completeness", COMPLETENESS)))
+    plan = GatewayPlan(sections=(INTAKE, ("completeness", COMPLETENESS)))
     options: dict[str, object] = {"ExecuteLuaEnabled": True}
     with Hospital(tmp_path_factory.mktemp("hospital"), plan, triton=triton, options=options) as running:
         yield running
@@ -77,7 +80,7 @@ def release_hospital(release_server: KeptAlive, tmp_path_factory: pytest.TempPat
         pipeline="knee",
         match='body_part = ["KNEE"]',
         any_body_part=False,
-        sections=(("intake", "watermark_free_bytes = 1048576"), ("triton", rollouts)),
+        sections=(INTAKE, ("triton", rollouts)),
         extra=OTHER_FILMS,
     )
     with Hospital(tmp_path_factory.mktemp("hospital"), plan, triton=release_server) as running:

@@ -54,7 +54,7 @@ unknown_age_is_inside = true
 
 PLAN = GatewayPlan(
     sections=(
-        ("intake", "watermark_free_bytes = 1048576"),
+        ("intake", "watermark_free_bytes = 1048576\noverload_age_s = 86400"),
         ("completeness", "quiet_confirmed_s = 0.2\nquiet_s = 1.0"),
     ),
     extra=RULE,

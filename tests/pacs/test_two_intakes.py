@@ -73,7 +73,7 @@ sibling_token_file = "{folder / "token"}"
     sections = (
         ("gateway", gateway),
         ("http", f'token_file = "{folder / "tokens"}"'),
-        ("intake", "watermark_free_bytes = 1048576"),
+        ("intake", "watermark_free_bytes = 1048576\noverload_age_s = 86400"),
         ("completeness", f"quiet_confirmed_s = 0.2\nquiet_s = {QUIET_S}"),
         ("triton", "lease_s = 5.0"),
     )
