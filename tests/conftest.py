@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from tiers import IS_FULL
 from wetread_embedded import ServerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 CHECKOUT = Path(__file__).parents[1]
 SHARED = ("server", "series_server", "release_server", "orthanc", "_postgres")
@@ -28,6 +29,17 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(CHECKOUT / "build" / "kernels"))
 # The same examples in every run of `make test`; the full tier looks for new ones.
 settings.register_profile("wetread", deadline=None, derandomize=not IS_FULL, database=None)
 settings.load_profile("wetread")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without garbage collection, a third faster: what is imported now stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

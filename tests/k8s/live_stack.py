@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parents[2]
 FILM_MODEL = CHECKOUT / "model_repository" / "chest_xray_classifier" / "synthetic_films.npz"
 NAMESPACE = "wetread"
-SCRAPE_S = 1
-WAIT_S = 20.0
-_ANSWER_S = 10.0
+SCRAPE_S = 2  # and as long for an answer
+WAIT_S = 180.0  # of a machine that is busy
+_ANSWER_S = 60.0
 
 Series = list[tuple[dict[str, str], float]]
 
@@ -218,11 +218,11 @@ def missing_programs() -> str:
 def start(stack: ExitStack, folder: Path, triton: KeptAlive, rules: Mapping[str, object]) -> LiveStack:
     """Start the rest in `folder`, read films through it and wait until Prometheus holds what came of them.
 
-    `rules`: a Prometheus rule file's content, evaluated every second.
+    `rules`: a Prometheus rule file's content, evaluated as often as it scrapes.
     """
     elsewhere = Authority(folder / "authority").issue("elsewhere").certificate
     plan = GatewayPlan(
-        sections=(("intake", "watermark_free_bytes = 1048576"),),
+        sections=(("intake", "watermark_free_bytes = 1048576\noverload_age_s = 86400"),),
         extra='[[destination]]\nname = "elsewhere"\nkind = "stow"\nverify = "qido"\n'
         f'url = "https://127.0.0.1:1/studies"\nauthorities = "{elsewhere}"\n',
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from kept_alive import KeptAlive
+from sent_films import INTAKE
 from volume_release import CHECKOUT, SEGMENTER, Filling, VolumeSite
 from wetread_bench.hospital import GatewayPlan, Hospital
 from wetread_bench.orthanc import Orthanc, missing
@@ -25,9 +26,6 @@ match.modality = ["DX"]
 destinations = ["pacs"]
 any_body_part = true
 """
-
-INTAKE = ("intake", "watermark_free_bytes = 1048576\noverload_age_s = 86400")
-"""However far behind a busy machine is: what a gateway that is behind refuses, others test."""
 
 
 @pytest.fixture(scope="session")

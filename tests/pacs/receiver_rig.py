@@ -17,10 +17,11 @@ from wetread_bench.servers import free_port
 from wetread_gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
+WAIT_S = 180.0  # of a machine that is busy
 
 
 def film(path: Path, uid: str, size: int = 100_000) -> Path:
@@ -55,9 +56,7 @@ class Receiver:
 
     def left_when_alone(self) -> list[Path]:
         """Every file of the spool once no association is open: a sender has its answer before its note goes."""
-        until = time.monotonic() + 30.0
-        while any(self.spool.associations.iterdir()) and time.monotonic() < until:
-            time.sleep(0.01)  # nobody tells of it
+        wait_until(lambda: not any(self.spool.associations.iterdir()))
         return self.left()
 
     def memory_mb(self) -> float:
@@ -73,13 +72,13 @@ class Receiver:
             check=False,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=WAIT_S,
         )
         return f"{done.stdout}{done.stderr}[exit {done.returncode}]"
 
     def echo(self, called: str = "WETREAD", calling: str = "ECHOSCU") -> bool:
         command = ["echoscu", "-aet", calling, "-aec", called, "127.0.0.1", str(self.port)]
-        return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
+        return subprocess.run(command, check=False, capture_output=True, timeout=WAIT_S).returncode == 0
 
 
 @contextmanager
@@ -89,6 +88,7 @@ def receiver(
     more: str = "",
     tracer: tuple[str, ...] = (),
     watermark_free_bytes: int = 1_000_000,
+    drain_s: int = 3,
 ) -> Iterator[Receiver]:
     """Run `python -m wetread_gateway.process receiver` on a free port until the block ends.
 
@@ -97,14 +97,14 @@ def receiver(
     port, state = free_port(), folder / "state"
     config, log = folder / "gateway.toml", folder / "receiver.log"
     config.write_text(
-        f'[gateway]\nstate_dir = "{state}"\ndrain_s = 3\n[http]\nport = 0\n[dicom]\nport = {port}\n{dicom}\n'
+        f'[gateway]\nstate_dir = "{state}"\ndrain_s = {drain_s}\n[http]\nport = 0\n[dicom]\nport = {port}\n{dicom}\n'
         f"[intake]\nwatermark_free_bytes = {watermark_free_bytes}\noverload_age_s = 86400\n{more}\n"
     )
     command = [*tracer, sys.executable, "-m", "wetread_gateway.process", "receiver", "receiver-0"]
     with log.open("wb") as output:
         process = subprocess.Popen([*command, "--config", config], stdout=output, stderr=output)
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + WAIT_S
         while b"is open on" not in log.read_bytes():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
@@ -113,10 +113,18 @@ def receiver(
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(WAIT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = WAIT_S) -> None:
+    """Ask again and again: a receiver tells nobody when something has changed."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
 
 
 def dataset_bytes(path: Path) -> bytes:

@@ -96,8 +96,9 @@ def test_other_pixels_under_a_known_uid_are_quarantined_with_an_alert(hospital, 
     assert len(await_objects(hospital, film.study, 2)) == 2
     send(hospital, tmp_path, dx(study=film.study, sop=film.sop, picture=6))
     assert await_true(lambda: len(spooled(hospital, "quarantine", film.study)) == 1)
-    assert {row.state for row in rows(hospital, INSTANCES, film.study)} == {"sorted", "quarantined"}
-    assert any(event.stage == "alert" for event in rows(hospital, EVENTS, film.study))
+    states = {"sorted", "quarantined"}
+    assert await_true(lambda: {row.state for row in rows(hospital, INSTANCES, film.study)} == states)
+    assert await_true(lambda: any(event.stage == "alert" for event in rows(hospital, EVENTS, film.study)))
     assert len(objects(hospital, film.study)) == 2
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 from wetread_bench.intake import IntakePlan, bench_intake, intake_document
+from wetread_bench.intake_trip import Road
 from wetread_bench.orthanc import missing
 
 pytestmark = [
@@ -26,10 +28,15 @@ PLAN = IntakePlan(
     probe_rates=(5.0,),
     films=2,
     door_instances=40,
+    overload_age_s=86400.0,  # however far behind a busy machine is
 )
+WAIT_S = 300.0
 
 
-def test_a_short_run_measures_the_whole_trip_and_accounts_for_it(tmp_path: Path) -> None:
+def test_a_short_run_measures_the_whole_trip_and_accounts_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Road, "await_back", partialmethod(Road.await_back, timeout_s=WAIT_S))
     lines: list[str] = []
     result = bench_intake(CHECKOUT, tmp_path, PLAN, lines.append)
     shown = "\n".join(lines)
@@ -41,7 +48,11 @@ def test_a_short_run_measures_the_whole_trip_and_accounts_for_it(tmp_path: Path)
         "film_to_sr_p50_ms", "film_to_sr_p99_ms", "films_to_sr_per_s", "sr_build_ms", "trip_over_straight_to_pacs",
         "stat_p99_over_unloaded_at_500", "instances_per_s", "fsync_ms", "door_over_naive",
     }  # fmt: skip
-    assert min(document.figures.values()) > 0, shown
+    # A busy machine may hold no rate of them all.
+    of_a_rate = {"films_to_sr_per_s", "trip_over_straight_to_pacs"} if result.best is None else set()
+    assert {name for name, value in document.figures.items() if value <= 0} == of_a_rate, shown
+    assert result.sustained.films_per_s > 0
+    assert result.straight_per_s > 0
     cpu = result.sustained.accounts["cpu_ms_per_film"]
     assert isinstance(cpu, dict)
     assert {"storescu", "PACS", "gateway receiver", "gateway reader", "gateway reporter", "tritonserver"} <= set(cpu)

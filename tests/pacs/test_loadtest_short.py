@@ -33,13 +33,13 @@ def run(stack: LoadStack, report: Path, **options: str) -> tuple[int, dict]:
         str(report.with_suffix(".html")),
         quiet=True,
     )
-    return process.wait(180), json.loads(report.read_text())
+    return process.wait(900), json.loads(report.read_text())
 
 
 def test_a_short_day_with_bursts_of_every_class_is_answered_and_nothing_is_lost(
     triton: EmbeddedTriton, tmp_path: Path
 ) -> None:
-    with LoadStack(CHECKOUT, triton=triton, folder=tmp_path) as stack:
+    with LoadStack(CHECKOUT, triton=triton, folder=tmp_path, overload_age_s=86400.0) as stack:
         code, told = run(
             stack,
             tmp_path / "load.json",
@@ -47,6 +47,8 @@ def test_a_short_day_with_bursts_of_every_class_is_answered_and_nothing_is_lost(
             day_s=SECONDS,
             day_factor="60",
             stat="0.2",
+            wait_s="300",
+            settle_s="300",
             shares="pacs=2,series=1,dicomweb=2,read=2,triton_http=1,triton_grpc=1",
             seed="7",
         )

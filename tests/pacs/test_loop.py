@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sent_films import await_true, captures, objects, of_kind, rows
+from sent_films import await_objects, await_true, captures, objects, of_kind, rows
 from tiers import tried
 from wetread_bench.fresh_films import Identity
+from wetread_bench.hospital import storescu
 from wetread_bench.intake import synthetic_templates
-from wetread_bench.intake_senders import Line, OpenLoop
 from wetread_bench.orthanc import missing
 from wetread_gateway.state.tables import WORKS
 
@@ -26,8 +26,7 @@ pytestmark = [
 ]
 
 CHECKOUT = Path(__file__).parents[2]
-SECONDS = tried(3, 60)
-RATE = 4.0
+ASSOCIATIONS, BATCH = tried(3, 60), 4
 QUIET_S = 3.0
 # The worst of routers: everything that is stored, results too, goes to the gateway.
 FORWARD_EVERYTHING = "function OnStoredInstance(id, tags, metadata) SendToModality(id, 'wetread') end"
@@ -44,15 +43,16 @@ def test_a_pacs_that_forwards_everything_gets_one_report_and_one_capture_a_film(
     forwarding: Hospital, tmp_path: Path
 ) -> None:
     pacs = forwarding.pacs
-    before = len(pacs.instances())
     films = synthetic_templates(CHECKOUT, 2, 512, 12)
-    line = Line(RATE, SECONDS, called=pacs.ae_title)
-    with OpenLoop(pacs.dicom_port, line, films, tmp_path, Identity(11, 1)) as sending:
-        sending.join()
-    studies = [film.identity.study_uid for film in sending.sent if film.acknowledged is not None]
-    assert len(studies) == round(RATE * SECONDS)
-    assert await_true(lambda: len(pacs.instances()) >= before + 3 * len(studies))
-    assert await_true(lambda: _is_quiet(forwarding), 60.0)
+    studies = []
+    for first in range(1, ASSOCIATIONS * BATCH + 1, BATCH):
+        sent = [Identity(11, number) for number in range(first, first + BATCH)]
+        files = [films[one.number % 2].write(tmp_path / f"{one.number - first}.dcm", one) for one in sent]
+        assert storescu(pacs.dicom_port, files, called=pacs.ae_title).returncode == 0
+        studies += [one.study_uid for one in sent]
+    for study in studies:
+        assert len(await_objects(forwarding, study, 3)) >= 3
+    assert await_true(lambda: _is_quiet(forwarding))
     for study in studies:
         found = objects(forwarding, study)
         assert (len(found), len(of_kind(found, "SR")), len(captures(found))) == (3, 1, 1)

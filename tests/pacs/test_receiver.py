@@ -3,14 +3,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
-import time
 from pathlib import Path
 
 import pydicom
 import pytest
-from receiver_rig import EXPLICIT, dataset_bytes, film, receiver
-from wetread_gateway.dimse.wire import HEADER
+from receiver_rig import EXPLICIT, WAIT_S, dataset_bytes, film, receiver, wait_until
+from test_receiver_fuzz import associate, data, store_command
 
 pytestmark = [
     pytest.mark.pacs,
@@ -112,18 +110,15 @@ def test_a_peer_that_no_table_names_is_rejected(tmp_path: Path) -> None:
 
 def test_a_transfer_cut_in_the_middle_leaves_nothing(door, tmp_path: Path) -> None:
     before = set(door.left_when_alone())
-    path = film(tmp_path / "film.dcm", "1.2.80", 60_000_000)
-    command = ["storescu", "-R", "-aec", "WETREAD", "127.0.0.1", str(door.port), str(path)]
-    sender = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not any(found.stat().st_size > 10_000 for found in set(door.left()) - before):
-        assert sender.poll() is None
-        time.sleep(0.001)
-    sender.kill()
-    sender.wait()
-    until = time.monotonic() + 10
-    while set(door.left()) != before:
-        assert time.monotonic() < until, door.left()
-        time.sleep(0.01)
+    part = dataset_bytes(film(tmp_path / "film.dcm", "1.2.80", 3_000_000))[:1_000_000]
+    with socket.create_connection(("127.0.0.1", door.port), timeout=WAIT_S) as peer:
+        peer.sendall(associate())
+        assert peer.recv(4096)[:1] == b"\2"
+        peer.sendall(data(3, store_command()))
+        for at in range(0, len(part), 10_000):
+            peer.sendall(data(0, part[at : at + 10_000]))
+        wait_until(lambda: any(found.stat().st_size > 10_000 for found in set(door.left()) - before))
+    wait_until(lambda: set(door.left()) == before)
 
 
 def test_beyond_the_limit_only_stat_comes_in(tmp_path: Path) -> None:
@@ -134,35 +129,23 @@ def test_beyond_the_limit_only_stat_comes_in(tmp_path: Path) -> None:
         assert "(Success)" in door.send(path, called="WETREAD_STAT")
         assert door.spool.open_associations("HELD") == 1
         held.close()
-        until = time.monotonic() + 10
-        while "(Success)" not in door.send(path):
-            assert time.monotonic() < until
-        assert door.spool.open_associations("HELD") == 0
+        wait_until(lambda: "(Success)" in door.send(path))
+        wait_until(lambda: door.spool.open_associations("HELD") == 0)
 
 
 def test_a_stop_ends_idle_associations_at_once(tmp_path: Path) -> None:
-    with receiver(tmp_path) as door:
+    with receiver(tmp_path, drain_s=600) as door:
         held = _associated(door.port)
-        began = time.monotonic()
         door.process.terminate()
         assert held.recv(100)[:1] == bytes([7])  # A-ABORT
-        door.process.wait(5)
-        assert time.monotonic() - began < 3
+        door.process.wait(WAIT_S)
         held.close()
     assert list((door.folder / "spool/associations").iterdir()) == []
 
 
 def _associated(port: int) -> socket.socket:
     """An open association as HELD, by hand."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-
-    def item(kind: int, body: bytes) -> bytes:
-        return bytes((kind, 0)) + len(body).to_bytes(2, "big") + body
-
-    syntaxes = item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.840.10008.1.2")
-    user = item(0x51, (16384).to_bytes(4, "big")) + item(0x52, b"1.2.3")
-    body = b"\0\1\0\0" + b"WETREAD".ljust(16) + b"HELD".ljust(16) + bytes(32)
-    body += item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, b"\1\0\0\0" + syntaxes) + item(0x50, user)
-    connection.sendall(HEADER.pack(1, len(body)) + body)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
+    connection.sendall(associate(b"HELD"))
     assert connection.recv(4096)[:1] == b"\2"
     return connection

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from receiver_rig import film, receiver
+from receiver_rig import WAIT_S, film, receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +103,7 @@ def test_every_success_was_sent_after_all_three_fsyncs_had_returned(tmp_path: Pa
     with receiver(tmp_path, tracer=tracer) as door:
         command = ["storescu", "-R", "-aec", "WETREAD", "127.0.0.1", str(door.port)]
         senders = [subprocess.Popen([*command, *map(str, films[part::3])]) for part in range(3)]
-        assert [sender.wait(60) for sender in senders] == [0, 0, 0]
+        assert [sender.wait(WAIT_S) for sender in senders] == [0, 0, 0]
         assert len(door.received()) == FILMS
         subprocess.run(["pkill", "-TERM", "-P", str(door.process.pid)], check=False)  # strace's own child
     trace = Trace().read(log.read_text())

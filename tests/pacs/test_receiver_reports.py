@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role
-from receiver_rig import receiver
+from receiver_rig import receiver, wait_until
 from sqlalchemy import insert, select
 from wetread_gateway.dimse.status import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, VERIFICATION
 from wetread_gateway.priority import Priority
@@ -102,12 +102,8 @@ def test_behind_by_age_the_door_takes_stat_alone(door: Receiver, store: StateSto
     assert door.echo()
     with store.write() as connection:
         connection.execute(insert(WORKS).values(**row))
-    until = time.monotonic() + 10
-    while door.echo():
-        assert time.monotonic() < until
+    wait_until(lambda: not door.echo())
     assert door.echo("WETREAD_STAT")
     with store.write() as connection:
         connection.execute(WORKS.update().values(state="read"))
-    until = time.monotonic() + 10
-    while not door.echo():
-        assert time.monotonic() < until
+    wait_until(door.echo)

@@ -53,7 +53,7 @@ def hospital(tmp_path_factory: pytest.TempPathFactory):
     door = signed(folder, "door", ours)
     door.key.chmod(0o600)
     tls = f'[dicom.tls]\ncertificate = "{door.certificate}"\nkey = "{door.key}"\nauthorities = "{ours.certificate}"'
-    with receiver(folder, f"any_peer = true\nartim_s = 2.0\n{tls}") as running:
+    with receiver(folder, f"any_peer = true\nartim_s = 5.0\n{tls}") as running:
         yield running, ours, signed(folder, "modality", ours), signed(folder, "stranger", foreign)
 
 
@@ -100,6 +100,6 @@ def trickle(peer: socket.socket, data: bytes) -> None:
 
 def test_a_stranger_that_never_ends_its_handshake_is_dropped(hospital) -> None:
     door = hospital[0]
-    hello = bytes((22, 3, 1, 2, 0)) + bytes(40)  # the beginning of a TLS record of 512 bytes
+    hello = bytes((22, 3, 1, 2, 0)) + bytes(400)  # the beginning of a TLS record of 512 bytes
     with socket.create_connection(("127.0.0.1", door.port)) as peer, pytest.raises(ConnectionError):
         trickle(peer, hello)

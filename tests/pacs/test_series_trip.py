@@ -17,7 +17,7 @@ from highdicom.seg import Segmentation
 from highdicom.sr import Comprehensive3DSR
 from pydicom.uid import SegmentationStorage, generate_uid
 from segmented_series import BOTH, segmented, segmented_files
-from sent_films import await_objects, await_true, container, of_kind, rows, sources
+from sent_films import INTAKE, await_objects, await_true, container, of_kind, rows, sources
 from series_files import series_files
 from sr_checker import problems
 from volume_release import Filling, VolumeSite
@@ -54,7 +54,7 @@ unknown_age_is_inside = true
 
 PLAN = GatewayPlan(
     sections=(
-        ("intake", "watermark_free_bytes = 1048576\noverload_age_s = 86400"),
+        INTAKE,
         ("completeness", "quiet_confirmed_s = 0.2\nquiet_s = 1.0"),
     ),
     extra=RULE,
@@ -144,7 +144,7 @@ def test_a_brain_of_384_images_comes_back_segmented_by_a_real_model(data_folder,
     site = VolumeSite(tmp_path / "site", [Filling("brain_mr", "brain_mr", spec, model)])
     with site.served() as triton, Hospital(tmp_path / "hospital", PLAN, triton=triton) as hospital:
         assert hospital.storescu(files) == 0
-        found = await_objects(hospital, study, 3, timeout_s=180.0)
+        found = await_objects(hospital, study, 3, timeout_s=900.0)
     (report,), (seg,) = of_kind(found, "SR"), of_kind(found, "SEG")
     assert problems(report) == []
     assert errors(written(seg), tmp_path) == errors(written(report), tmp_path) == []

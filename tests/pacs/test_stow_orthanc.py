@@ -13,7 +13,7 @@ TOKEN = "a-token-that-nobody-guesses"
 def door(tmp_path):
     tokens = tmp_path / "tokens"
     tokens.write_text(f"orthanc {TOKEN}\n")
-    with open_door(settings_for(tmp_path, token_file=tokens, patience_s=10.0)) as opened:
+    with open_door(settings_for(tmp_path, token_file=tokens, patience_s=60.0)) as opened:
         yield opened
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,8 @@ from films import changed, to_bytes
 from pynetdicom import AE
 from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation
 from sent_films import (
+    INTAKE,
+    WAIT_S,
     Film,
     await_objects,
     await_true,
@@ -23,7 +24,7 @@ from sent_films import (
     spooled,
     uid,
 )
-from wetread_bench.hospital import Hospital, acknowledged, storescu
+from wetread_bench.hospital import GatewayPlan, Hospital, acknowledged, storescu
 from wetread_bench.orthanc import missing
 from wetread_bench.servers import free_port
 from wetread_gateway.state.tables import DELIVERIES, WORKS
@@ -43,6 +44,13 @@ pytestmark = [
 
 def send(hospital: Hospital, folder: Path, *films: Film) -> None:
     assert hospital.storescu([film.write(folder) for film in films]) == 0
+
+
+def configure(hospital: Hospital, text: str) -> None:
+    """Change the configuration at one stroke: nobody sees half of it."""
+    new = hospital.gateway.config.with_suffix(".new")
+    new.write_text(text)
+    new.replace(hospital.gateway.config)
 
 
 def work_states(hospital: Hospital, study: str) -> list[str]:
@@ -72,8 +80,9 @@ def test_a_film_comes_back_as_a_report_and_a_capture_that_the_pacs_has_confirmed
     assert await_true(lambda: len(spooled(hospital, "done", film.study)) == 1)  # moved after the store knows it
     assert not spooled(hospital, "studies", film.study)
     assert not spooled(hospital, "dead", film.study)
-    assert not spooled(hospital, "received")
-    assert not spooled(hospital, "incoming")
+    # What others have sent may be on its way.
+    assert await_true(lambda: not spooled(hospital, "received"))
+    assert await_true(lambda: not spooled(hospital, "incoming"))
 
 
 def test_forty_films_from_four_modalities_make_one_report_and_one_capture_each(hospital, tmp_path) -> None:
@@ -114,10 +123,10 @@ def test_a_film_of_which_no_report_can_be_made_goes_to_the_dead_letter_with_its_
 def test_a_film_sent_over_http_is_answered_with_its_reading_and_goes_to_the_pacs(hospital) -> None:
     film = Film(uid(), uid())
     answer = httpx.post(
-        f"{hospital.gateway.url}/v1/read",
+        f"{hospital.gateway.url}/v1/read?wait_s={WAIT_S}",
         content=film.data(),
         headers={"Content-Type": "application/dicom"},
-        timeout=60.0,
+        timeout=WAIT_S + 10.0,
         trust_env=False,
     )
     assert answer.status_code == 200, answer.text
@@ -126,7 +135,7 @@ def test_a_film_sent_over_http_is_answered_with_its_reading_and_goes_to_the_pacs
     (finding,) = told["works"][0]["reading"]["findings"]
     assert finding["label"]
     assert len(await_objects(hospital, film.study, 2)) == 2
-    life = httpx.get(f"{hospital.gateway.url}/v1/studies/{film.study}", trust_env=False)
+    life = httpx.get(f"{hospital.gateway.url}/v1/studies/{film.study}", trust_env=False, timeout=60.0)
     assert life.status_code == 200
 
 
@@ -138,7 +147,7 @@ def test_films_stored_over_stow_go_to_the_pacs_too(hospital) -> None:
         f"{hospital.gateway.url}/studies",
         content=b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()]),
         headers={"Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}'},
-        timeout=60.0,
+        timeout=WAIT_S,
         trust_env=False,
     )
     assert answer.status_code == 200, answer.text
@@ -151,33 +160,34 @@ def test_a_changed_configuration_is_taken_up_while_an_association_stays_open(hos
     association.add_requested_context(DigitalXRayImageStorageForPresentation)
     opened = association.associate("127.0.0.1", hospital.gateway.dicom_port, ae_title="WETREAD")
     assert opened.is_established
-    before = Film(uid(), uid(), picture=20)
-    after = Film(uid(), uid(), picture=21)
     old = hospital.gateway.config.read_text()
+
+    def rule_of_a_film() -> str:
+        film = Film(uid(), uid(), picture=20)
+        assert opened.send_c_store(film.dataset()).Status == 0
+        assert await_true(lambda: len(rows(hospital, WORKS, film.study)) == 1)
+        return rows(hospital, WORKS, film.study)[0].rule
+
     try:
-        assert opened.send_c_store(before.dataset()).Status == 0
-        hospital.gateway.config.write_text(old.replace('name = "films"', 'name = "renamed films"'))
-        assert await_true(lambda: "taken up" in hospital.gateway.log.read_text())
-        threading.Event().wait(1.0)  # each process looks at the file twice a second
-        assert opened.send_c_store(after.dataset()).Status == 0
+        assert rule_of_a_film() == "films"
+        configure(hospital, old.replace('name = "films"', 'name = "renamed films"'))
+        assert await_true(lambda: rule_of_a_film() == "renamed films")  # each process looks at the file now and then
         assert opened.is_established
     finally:
         opened.release()
-        hospital.gateway.config.write_text(old)
-    assert await_true(lambda: len(rows(hospital, WORKS, after.study)) == 1)
-    assert [rows(hospital, WORKS, film.study)[0].rule for film in (before, after)] == ["films", "renamed films"]
+        configure(hospital, old)
 
 
 def test_a_broken_configuration_changes_nothing(hospital, tmp_path) -> None:
     old = hospital.gateway.config.read_text()
     try:
-        hospital.gateway.config.write_text(old + "\nno such key = 1\n")
+        configure(hospital, old + "\nno such key = 1\n")
         assert await_true(lambda: "not taken up" in hospital.gateway.log.read_text())
         film = Film(uid(), uid(), picture=30)
         send(hospital, tmp_path, film)
         assert len(await_objects(hospital, film.study, 2)) == 2
     finally:
-        hospital.gateway.config.write_text(old)
+        configure(hospital, old)
 
 
 def test_films_of_other_sizes_and_depths_come_back_too(hospital, tmp_path) -> None:
@@ -197,7 +207,8 @@ def test_films_of_other_sizes_and_depths_come_back_too(hospital, tmp_path) -> No
 def test_a_dead_destination_delays_no_good_one(triton: EmbeddedTriton, tmp_path: Path) -> None:
     nobody = free_port()
     dead = f'[[destination]]\nname = "gone"\nae_title = "GONE"\nhost = "127.0.0.1"\nport = {nobody}\n'
-    with Hospital(tmp_path, triton=triton) as hospital:
+    plan = GatewayPlan(sections=(INTAKE,))
+    with Hospital(tmp_path, plan, triton=triton) as hospital:
         films = [Film(uid(), uid(), picture=number) for number in range(12)]
         text = hospital.gateway.config.read_text()
         text = text.replace('destinations = ["pacs"]', 'destinations = ["gone", "pacs"]').replace(
@@ -210,11 +221,9 @@ def test_a_dead_destination_delays_no_good_one(triton: EmbeddedTriton, tmp_path:
         log = storescu(hospital.gateway.dicom_port, files, "-v")
         assert len(acknowledged(log.stdout + log.stderr)) == len(films)
         for film in films:
-            assert len(await_objects(hospital, film.study, 2, timeout_s=20.0)) == 2
-        states = {row.destination: set() for row in rows(hospital, DELIVERIES)}
+            assert len(await_objects(hospital, film.study, 2)) == 2
         assert await_true(lambda: _states(hospital, "pacs") == {"delivered"})
         assert _states(hospital, "gone") == {"waiting"}
-        assert set(states) == {"gone", "pacs"}
 
 
 def _states(hospital: Hospital, destination: str) -> set[str]:

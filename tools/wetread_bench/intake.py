@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pydicom
+from wetread_gateway.config.settings import Intake
 from wetread_models.synthetic import LABELS, FilmModel
 
 from wetread_bench.chaos_films import BITS as SMALL_BITS
@@ -55,6 +56,7 @@ class IntakePlan:
     probe_rates: tuple[float, ...] = PROBE_RATES
     films: int = COUNT
     door_instances: int = FULL_INSTANCES
+    overload_age_s: float = Intake().overload_age_s
     seed: int = 9
 
     @property
@@ -123,7 +125,8 @@ class _Bench:
             films, inputs = self._films()
             small = synthetic_templates(self._checkout, 4, SMALL_SIDE, SMALL_BITS)
             watch = stack.enter_context(StoredWatch(folder / "watch"))
-            gateway = GatewayPlan(extra=_RULE)
+            intake = ("intake", f"overload_age_s = {plan.overload_age_s}")
+            gateway = GatewayPlan(sections=(intake,), extra=_RULE)
             hospital = stack.enter_context(Hospital(folder, gateway, lua=watch.lua))
             road = Road(hospital, watch, films, out, plan.seed)
             self._tell("warming up")

@@ -113,7 +113,13 @@ class Orthanc:
             self._folder = Path(tempfile.mkdtemp(prefix="orthanc-"))
         self.folder.mkdir(parents=True, exist_ok=True)
         # Answers are read as JSON of unknown shape. No proxy of the environment stands between loopback and us.
-        self._rest = httpx.Client(base_url=self.url, trust_env=False, timeout=30.0, verify=False)  # noqa: S501 -- ours
+        self._rest = httpx.Client(
+            base_url=self.url,
+            trust_env=False,
+            timeout=30.0,
+            verify=False,  # noqa: S501 -- ours
+            limits=httpx.Limits(max_keepalive_connections=0),  # Orthanc ends idle ones after 1 s, under a request too
+        )
         try:
             self.start()
         except BaseException:

@@ -29,6 +29,8 @@ _SOP_INSTANCE_UID, _FAILURE_REASON, _WARNING_REASON = "00081155", "00081197", "0
 # QIDO-RS answers that say "not here": PS3.18 table 10.6.3-1, and 501.
 _NO_QIDO = frozenset({404, 405, 406, 415, 501})
 _LONGEST_RETRY_AFTER_S = 3600.0
+# A PACS ends idle connections, some after 1 s (Orthanc): one that may end under a request is not used again.
+_LIMITS = httpx.Limits(keepalive_expiry=0.5)
 
 
 class StowPeer:
@@ -111,7 +113,7 @@ class StowPeer:
             raise Unreachable(f"the file of authorities cannot be used: {error.strerror or error}") from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # The route is the configuration's alone: no proxy, no password file of the environment.
-        return httpx.Client(verify=context, timeout=self._destination.timeout_s, trust_env=False)
+        return httpx.Client(verify=context, timeout=self._destination.timeout_s, trust_env=False, limits=_LIMITS)
 
 
 def _parts(objects: Sequence[Outgoing], boundary: str) -> Iterator[bytes]:
