@@ -93,7 +93,7 @@ class ScriptedPacs:
 
     def destination(self, **more: object) -> dict[str, object]:
         """The peer as a destination of the configuration."""
-        where = {"name": "pacs", "ae_title": AE_TITLE, "host": "127.0.0.1", "port": self.port, "timeout_s": 5.0}
+        where = {"name": "pacs", "ae_title": AE_TITLE, "host": "127.0.0.1", "port": self.port, "timeout_s": 60.0}
         return where | more
 
     def open_associations(self) -> list[Association]:

@@ -89,7 +89,7 @@ def settings_for(folder: Path, **http: object) -> Settings:
     return Settings(
         gateway=Gateway(state_dir=folder, drain_s=5.0),
         dicom=Dicom(),
-        http=Http(port=0, **{"patience_s": 2.0, **http}),
+        http=Http(port=0, **{"patience_s": 60.0, **http}),
         intake=Intake(watermark_free_bytes=0),
         peer=(Peer("CT-STAT", stat=True),),
     )

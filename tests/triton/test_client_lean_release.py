@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from second_release import APPROVED, CHECKOUT, release_command
-from tiny_repository import wait_for
+from waiting import wait_for
 from wetread_client import Client, Reading, Retry, WetreadError
 from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_models.synthetic import FilmModel

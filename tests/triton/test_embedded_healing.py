@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import tritonclient.utils
+from kept_alive import KeptAlive, unless_aborted
 from killed_triton import KilledTriton
-from tiny_repository import ECHO, TinyRepository, infer, seconds, wait_for
-from wetread_embedded import EmbeddedTriton, Heal
+from tiny_repository import ECHO, TinyRepository, infer, seconds
+from waiting import wait_for
+from wetread_embedded import Heal
 
 pytestmark = pytest.mark.triton
 
@@ -34,7 +36,7 @@ class Load:
             try:
                 self._ask()
                 self.answered += 1
-            except tritonclient.utils.InferenceServerException as error:
+            except (tritonclient.utils.InferenceServerException, OSError) as error:
                 self.failed.append(error)
 
     def __enter__(self):
@@ -52,7 +54,7 @@ CANARY_S = 0.1
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptAlive]:
     """One server with a model for each test."""
     tiny = TinyRepository(tmp_path_factory.mktemp("healing") / "root")
     for signal_number in KILLS:
@@ -62,19 +64,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]
     tiny.add_python("raises", ECHO.replace("answers = []", "raise RuntimeError('Stub process of my own')"))
     tiny.add_python("renewed")
     tiny.add_python("unwatched")
-    with KilledTriton(tiny.config(canary_interval_s=CANARY_S)) as running:
+    with KeptAlive(tiny.config(canary_interval_s=CANARY_S)) as running:
         yield running
 
 
-def heals_of(server: EmbeddedTriton, pipeline: str) -> list[Heal]:
+def heals_of(server: KeptAlive, pipeline: str) -> list[Heal]:
     return [heal for heal in server.heals if heal.model == f"{pipeline}_model"]
 
 
-def stubs_of(server: EmbeddedTriton, pipeline: str) -> list[int]:
+def stubs_of(server: KeptAlive, pipeline: str) -> list[int]:
     return server.stub_pids()[f"{pipeline}_model"]
 
 
 @pytest.mark.parametrize("signal_number", KILLS)
+@unless_aborted
 def test_a_killed_process_comes_back_under_load_and_only_requests_in_flight_fail(server, signal_number):
     name = signal_number.name.lower()
     with Load(server, name, np.ones((1, 5), np.float32)) as load:
@@ -90,6 +93,7 @@ def test_a_killed_process_comes_back_under_load_and_only_requests_in_flight_fail
     assert all("is not healthy" in str(error) for error in load.failed)
 
 
+@unless_aborted
 def test_all_processes_of_a_model_killed_at_once_are_one_heal(server):
     for pid in stubs_of(server, "pair"):
         os.kill(pid, signal.SIGKILL)
@@ -98,6 +102,7 @@ def test_all_processes_of_a_model_killed_at_once_are_one_heal(server):
     assert len(heals_of(server, "pair")) == 1
 
 
+@unless_aborted
 def test_a_model_that_is_slow_is_not_healed(server):
     pids = stubs_of(server, "slow")
     assert infer(server, "slow", seconds(10 * CANARY_S)).tolist() == [[np.float32(10 * CANARY_S)]]
@@ -129,6 +134,7 @@ def test_a_model_that_dies_at_once_again_is_brought_back_at_a_bounded_rate(tiny)
         )  # the waits double, so this one is a lower bound and no measure of speed
 
 
+@unless_aborted
 def test_a_model_that_was_loaded_anew_by_somebody_else_is_not_healed(server):
     [old] = stubs_of(server, "renewed")
     os.utime(server.config.store_dir / "model_repository" / "renewed_model" / "1")
@@ -142,6 +148,7 @@ def test_a_model_that_was_loaded_anew_by_somebody_else_is_not_healed(server):
     assert wait_for(lambda: heals_of(server, "renewed"))
 
 
+@unless_aborted
 def test_the_canary_finds_a_dead_process_that_nobody_watches(server):
     [pid] = stubs_of(server, "unwatched")
     server._attendant._healer._unwatch(pid)

@@ -15,7 +15,7 @@ import tritonclient.utils
 from films import film, to_bytes
 from killed_triton import KilledTriton
 from tiers import only_full, tried
-from tiny_repository import wait_for
+from waiting import wait_for
 from wetread_embedded import ServerConfig
 from wetread_embedded.slots import empty_slots
 

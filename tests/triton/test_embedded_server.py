@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tritonclient.utils
 from killed_triton import KilledTriton
-from tiny_repository import ECHO, TinyRepository, infer, seconds, wait_for
+from tiny_repository import ECHO, TinyRepository, infer, seconds
+from waiting import wait_for
 from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_embedded.errors import PortInUse, StartFailed, StoreInUse
 

@@ -19,7 +19,7 @@ from kept_alive import KeptAlive
 from killed_triton import KilledTriton
 from sqlalchemy import func, select
 from tiers import tried
-from tiny_repository import wait_for
+from waiting import wait_for
 from wetread_gateway.priority import Priority
 from wetread_gateway.state.tables import EVENTS, WORKS, WorkState
 from works import Works, configuration, serving

@@ -12,8 +12,8 @@ import pytest
 from killed_triton import KilledTriton
 from second_release import APPROVED, CHECKOUT, publish_wider, release_command, rollout_command
 from sqlalchemy import select
-from tiny_repository import wait_for
 from typer.testing import CliRunner
+from waiting import wait_for
 from wetread_client.rollout import open_store
 from wetread_embedded import EmbeddedTriton, ServerConfig
 from wetread_gateway.cli import app as gateway_app

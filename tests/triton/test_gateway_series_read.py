@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tiny_repository import wait_for
 from volume_release import SEGMENTER, Filling, VolumeSite, phantom
+from waiting import wait_for
 from wetread_client import Client, Retry, ServerError, Unavailable
 from wetread_gateway.reading.canary import canary_film
 from wetread_gateway.reading.pipeline import Pipeline

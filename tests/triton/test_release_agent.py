@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from killed_triton import KilledTriton
 from tiny_release import PIPELINE, SIDE, TinySite, probability
-from tiny_repository import wait_for
+from waiting import wait_for
 from wetread_client import Client
 from wetread_client.rollout import Actor, steps
 from wetread_release.device import cpu_device

@@ -5,7 +5,7 @@ import signal
 
 import httpx
 import pytest
-from tiny_repository import wait_for
+from waiting import wait_for
 from wetread_bench.servers import free_port
 from wetread_embedded import EmbeddedTriton
 from wetread_release.agent.health import AgentHealth

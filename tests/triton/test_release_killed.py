@@ -12,7 +12,7 @@ import pytest
 from release_site_under_load import Command, Load, Serving, Site
 from tiers import tried
 from tiny_release import PIPELINE
-from tiny_repository import wait_for
+from waiting import wait_for
 from wetread_client.rollout import AgentState
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow, pytest.mark.kills]

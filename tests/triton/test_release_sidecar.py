@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tiny_release import PIPELINE, TinySite, probability
-from tiny_repository import wait_for
+from waiting import wait_for
 from wetread_client import Client
 from wetread_client.rollout import Actor, AgentState
 from wetread_embedded import shared_memory, stubs

@@ -1,7 +1,6 @@
 """A repository of tiny pipelines that a test writes: one model each, in Python or in ONNX."""
 
 import textwrap
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -114,13 +113,3 @@ def infer(server: EmbeddedTriton, pipeline: str, x: np.ndarray) -> np.ndarray:
 def seconds(value: float) -> np.ndarray:
     """The input that keeps ECHO busy for that long."""
     return np.full((1, 1), value, np.float32)
-
-
-def wait_for(condition, timeout_s: float = 120.0) -> bool:
-    """Wait for what no event tells of; return whether it came."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return bool(condition())

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from client_stand_in import Refusal, StandIn
+from wetread_bench.servers import free_port
 from wetread_client import Client, Rejected, Retry, ServerError, Unavailable
 from wetread_client import regions as regions_module
 from wetread_client.connect import connect
@@ -273,13 +274,12 @@ def test_a_server_that_is_not_there_is_unavailable(way):
 
 @pytest.mark.parametrize("way", ["http", "shm"])
 def test_a_server_that_restarts_between_requests_goes_unnoticed(way):
-    first = StandIn()
+    first = StandIn(port=free_port())
     with first:
         client = Client(first.url, transport=way, retry=NO_RETRY)
         client.read(b"a")
     # The same address again: kept connections and registered regions are those of a server that is gone.
-    port = int(first.url.rsplit(":", 1)[1])
-    second = StandIn(port=port)
+    second = StandIn(port=first.port)
     with second, client:
         client.read(b"b")
     assert second.films == [b"b"]

@@ -179,7 +179,7 @@ class TestWire:
     @pytest.fixture
     def ends(self):
         ours, theirs = socket.socketpair()
-        wire = Wire(ours, Dicom(artim_s=0.3, slowest_bytes_per_s=1000))
+        wire = Wire(ours, Dicom(artim_s=60.0, slowest_bytes_per_s=1000))
         wire.allow_data(1000)
         yield wire, theirs
         wire.close()
@@ -201,14 +201,17 @@ class TestWire:
         with pytest.raises(BadPdu):
             wire.receive()
 
-    def test_a_silent_peer_is_too_slow_and_a_closed_one_gone(self, ends):
-        wire, peer = ends
+    def test_a_silent_peer_is_too_slow_and_a_closed_one_gone(self):
+        ours, peer = socket.socketpair()
+        wire = Wire(ours, Dicom(artim_s=0.3, slowest_bytes_per_s=1000))
+        wire.allow_data(1000)
         peer.sendall(HEADER.pack(4, 100) + b"x")
         with pytest.raises(TooSlow):
             wire.receive()
         peer.close()
         with pytest.raises(Gone):
             wire.receive()
+        wire.close()
 
     @pytest.mark.parametrize("largest", [0, 7, 30, 1000])
     def test_an_answer_is_cut_as_the_peer_wants(self, largest: int):

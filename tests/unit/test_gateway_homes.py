@@ -240,7 +240,7 @@ class TestSeries:
         assert pair.a.works() == []
         pair.open("b")
         pair.a.tick(3.0)  # nor is it asked at once: one that did not answer is left alone for a second
-        until = time.monotonic() + 10
+        until = time.monotonic() + 120
         while not pair.a.works() and time.monotonic() < until:
             pair.a.tick()
         (work,) = pair.a.works()
@@ -294,11 +294,11 @@ class TestTwins:
         pair.settle()
         waiting = pair.b.arrive(instance())
         pair.b.arrive(instance("1.2.9", StudyInstanceUID="1.2.90"))
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while len(pair.b.works()) < 2:
             pair.b.triage.step()
             assert time.monotonic() < until
-        assert refused.wait(20)
+        assert refused.wait(120)
         assert pair.b.files("received") == [waiting]
         pair.open("a")
         pair.settle()
@@ -343,10 +343,11 @@ class TestFilms:
         over_http.close()
         failure = failure_of(caught.value, 1.0)
         assert failure.kind is FailureKind.LATER
+        before = time.time()
         worklist.fail(lease, failure)
         (work,) = pair.a.works()
         assert (work.state, work.attempts, work.alone) == ("waiting", 0, False)
-        assert work.not_before > time.time() + 1.5
+        assert work.not_before > before + 1.5
 
     def test_another_intake_behind_the_address_tells_nothing_of_the_film(self, pair) -> None:
         pair.open("b")

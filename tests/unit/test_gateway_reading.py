@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 from rollout_docs import roll
+from waiting import WAIT_S, wait_for
 from wetread_client import Client, FakeTransport, Rejected, Retry, ServerError, Unavailable
 from wetread_client.errors import CAUSES, ERRORS, HTTP_STATUS, Status, translate
 from wetread_client.fake import fake_answer
@@ -33,13 +33,6 @@ DEAD_STUB = ServerError("INTERNAL", "Stub process is not healthy")
 REFUSED = Rejected("UnsupportedImage", "a hip")
 ONCE = Retry(times=0)
 QUICK = Retry(first_wait_s=0.01, longest_wait_s=0.01)
-
-
-def wait_for(condition, timeout_s=10.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return condition()
 
 
 def lease_of(*uids: str) -> Lease:
@@ -176,9 +169,12 @@ def test_what_broke_is_read_with_again_only_after_its_probe():
     assert pauses.paused() == frozenset()
 
 
+LEASE_S = 6.0
+
+
 @pytest.fixture
 def works(tmp_path):
-    made = Works.open(configuration(tmp_path, concurrency=2, lease_s=1.0, rollouts=str(tmp_path / "rollout")))
+    made = Works.open(configuration(tmp_path, concurrency=2, lease_s=30.0, rollouts=str(tmp_path / "rollout")))
     yield made
     made.close()
 
@@ -219,7 +215,7 @@ class Gate:
     def __call__(self, request):
         self.films.append(request.film)
         if request.film != b"STAT":
-            assert self.open.wait(20)
+            assert self.open.wait(WAIT_S)
         return fake_answer()
 
 
@@ -238,13 +234,14 @@ def test_stat_is_read_while_every_other_slot_is_taken(works):
 
 
 @pytest.mark.slow
-def test_a_lease_is_kept_as_long_as_the_reading_takes(works):
+def test_a_lease_is_kept_as_long_as_the_reading_takes(tmp_path):
+    works = Works.open(configuration(tmp_path, lease_s=LEASE_S))
     gate = Gate()
     work = works.add(b"slow")
     with reading(works, gate):
         assert wait_for(lambda: gate.films)
         first = works.row(work).lease_until
-        assert wait_for(lambda: works.row(work).lease_until > first + 1.0)  # twice the time of a lease
+        assert wait_for(lambda: works.row(work).lease_until > first + LEASE_S)
         assert works.row(work).lease_token == 1
         gate.open.set()
         assert wait_for(lambda: works.states() == {WorkState.READ: 1})

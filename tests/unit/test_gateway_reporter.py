@@ -11,6 +11,7 @@ import pytest
 from films import film, to_bytes
 from sqlalchemy import insert, select, update
 from wetread_client.card import Code
+from wetread_gateway import right_of_way
 from wetread_gateway.errors import DiskFull
 from wetread_gateway.reading.stored import Refusal, StoredFinding, StoredReading
 from wetread_gateway.report_queue import take
@@ -250,6 +251,7 @@ def test_stat_is_reported_first(works):
 
 @pytest.mark.slow
 def test_a_stat_film_that_comes_meanwhile_is_reported_before_the_rest_of_the_batch(works, monkeypatch):
+    monkeypatch.setattr(right_of_way, "WINDOW_S", 60.0)
     routine = [add(works, priority=2) for _ in range(3)]
     stage = ReporterStage(works.context)
     told = []

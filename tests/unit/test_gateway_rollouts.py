@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, replace
 
 import pytest
@@ -11,6 +10,7 @@ from prometheus_client import REGISTRY
 from rollout_docs import roll
 from sqlalchemy import select
 from triage_site import Site, instance
+from waiting import wait_for
 from wetread_client.rollout import Arm, Key, StoreAway, assign, key_of
 from wetread_client.rollout.open import open_store
 from wetread_gateway.config.settings import Triton
@@ -23,13 +23,6 @@ from wetread_gateway.state.tables import STUDY_ARMS
 STABLE, CANDIDATE = Served("chest_xray", "stable"), Served("chest_xray", "candidate")
 LIGHT = Served("chest_light", "stable")
 LIVE = {"candidate": 4, "candidate_percent": 50.0}
-
-
-def wait_for(condition, timeout_s=10.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return condition()
 
 
 @pytest.fixture

@@ -87,16 +87,16 @@ class TestConditions:
 
     def test_a_pattern_that_takes_for_ever_is_no_match_and_said(self):
         rule = Rule("slow", match=Match(study_description_regex="^(a|a|aa)+$"))
-        started = time.perf_counter()
+        started = time.thread_time()
         decision = match(settings(rule), replace(FACTS, study_description="a" * 64 + "!"), ARRIVAL)
-        assert time.perf_counter() - started < 2
+        assert time.thread_time() - started < 2
         assert decision.rule is None
         assert "took longer than 0.05 s, which counts as no match" in decision.reasons[0]
 
     def test_a_glob_of_many_stars_is_decided_at_once(self):
-        started = time.perf_counter()
+        started = time.thread_time()
         assert not holds(replace(FACTS, study_description="a" * 10_000), study_description=("*a" * 20 + "b",))
-        assert time.perf_counter() - started < 1
+        assert time.thread_time() - started < 1
 
 
 class TestDecisions:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import zlib
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from segmented_series import blobs, segmented
 from sqlalchemy import insert, select, update
+from waiting import WAIT_S, wait_for
 from wetread_client import Client, FakeTransport, Rejected, Retry, ServerError, Unavailable
 from wetread_client.errors import Status, translate
 from wetread_client.fake import fake_answer, fake_segmentation
@@ -261,7 +261,7 @@ def test_films_pass_series_that_wait_for_room(tmp_path):
     def slow(request):
         at_once.append(request)
         most.append(len(at_once))
-        go.wait(10)
+        go.wait(WAIT_S)
         at_once.remove(request)
         return fake_segmentation(LABELS, segments=("a", "b"))
 
@@ -285,13 +285,6 @@ def test_films_pass_series_that_wait_for_room(tmp_path):
         stop.set()
         running.join()
         works.close()
-
-
-def wait_for(condition, timeout_s=20.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return condition()
 
 
 class TestReport:

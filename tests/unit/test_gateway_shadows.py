@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 from rollout_docs import roll
 from sqlalchemy import select, update
+from waiting import WAIT_S, wait_for
 from wetread_client import Client, FakeTransport, Rejected, Retry, ServerError, Unavailable
 from wetread_client.fake import fake_answer
 from wetread_gateway.errors import LeaseLost
@@ -32,13 +33,6 @@ ONCE = Retry(times=0)
 QUICK = Retry(first_wait_s=0.01, longest_wait_s=0.01)
 LIGHT = Served("chest_light", "stable")
 STABLE = Served("chest_xray", "stable")
-
-
-def wait_for(condition, timeout_s=10.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return condition()
 
 
 def read_by(release, *probabilities, arm="stable", **changes):
@@ -217,15 +211,17 @@ def test_the_candidate_is_asked_after_the_stable_release_and_without_a_heatmap(w
 
 @pytest.mark.slow
 def test_a_candidate_that_hangs_delays_nothing_and_what_falls_behind_is_counted(works):
-    go_on = threading.Event()
+    hanging, go_on = threading.Event(), threading.Event()
 
     def hang(_):
-        go_on.wait(30)
+        hanging.set()
+        go_on.wait(WAIT_S)
         return candidate()
 
     before = count("dropped")
     first = works.add()
     with reading(works, hang):
+        assert hanging.wait(WAIT_S)
         assert wait_for(lambda: works.states() == {WorkState.READ: 1})
         for _ in range(9):
             works.add()

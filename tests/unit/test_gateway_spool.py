@@ -231,7 +231,7 @@ class TestSharedSync:
             threads = [threading.Thread(target=ask) for _ in range(count)]
             for thread in threads:
                 thread.start()
-            assert all(turn.come.acquire(timeout=5) for _ in threads)
+            assert all(turn.come.acquire(timeout=120) for _ in threads)
             return threads
 
         threads = begin_and_wait(1)

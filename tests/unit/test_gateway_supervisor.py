@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from wetread_gateway.config.load import load
 from wetread_gateway.supervisor import plan
 
 WETREAD = Path(sys.executable).with_name("wetread")
-LONG_S = 30.0
+LONG_S = 120.0
 # `wetread`, which does not wait the four seconds that the processes of a killed gateway are given to die.
 SECOND = """
 from wetread_client.cli import main
@@ -75,9 +76,10 @@ class Running:
     def children(self) -> dict[str, int]:
         found = {}
         for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"wetread_gateway.process" in words:
-                found[words[words.index(b"wetread_gateway.process") + 2].decode()] = int(pid)
+            with contextlib.suppress(OSError):  # it has just ended
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if b"wetread_gateway.process" in words:
+                    found[words[words.index(b"wetread_gateway.process") + 2].decode()] = int(pid)
         return found
 
     def is_open(self) -> bool:

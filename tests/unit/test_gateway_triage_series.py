@@ -5,6 +5,7 @@ import threading
 import pytest
 from pydicom.uid import CTImageStorage
 from triage_site import PIXELS, Site, instance
+from waiting import WAIT_S
 from wetread_gateway.config.settings import Peer
 from wetread_gateway.state.tables import WORKS
 from wetread_gateway.triage.series import SeriesWatch
@@ -46,7 +47,7 @@ def counting(site: Site, answer: int | None) -> list[tuple[str, str]]:
 
 def wait_for_answer(site: Site) -> None:
     for future in list(site.triage.series._asking.values()):
-        future.exception(timeout=10)
+        future.exception(timeout=WAIT_S)
 
 
 def test_a_series_is_whole_with_the_senders_count_and_two_quiet_seconds(site):

@@ -1,9 +1,11 @@
 """Who gets in: loopback, TLS, certificates and tokens; and slow clients, who do not keep others out."""
 
+import contextlib
 import datetime as dt
 import ipaddress
 import json
 import os
+import select
 import socket
 import ssl
 import threading
@@ -15,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from waiting import WAIT_S, wait_for
 from web_door import instance, make_context, open_door, related, settings_for, stow_head, with_http
 from wetread_bench.servers import free_port
 from wetread_gateway.config.settings import HttpTls
@@ -166,7 +169,7 @@ def test_a_broken_token_file_names_its_line(tmp_path, line):
 
 def connect(door):
     host, port = door.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=WAIT_S)
 
 
 def is_closed(client):
@@ -182,22 +185,20 @@ def test_a_client_that_never_ends_its_head_is_dropped(tmp_path):
     with open_door(settings_for(tmp_path, patience_s=0.5)) as door:
         for beginning in (b"", b"POST /studies HTTP/1.1\r\nHost: x\r\n"):
             with connect(door) as slow:
-                slow.sendall(beginning)
-                started = time.monotonic()
+                with contextlib.suppress(ConnectionError):  # it came too late
+                    slow.sendall(beginning)
                 assert is_closed(slow)
-                assert time.monotonic() - started < 5
 
 
 @pytest.mark.slow
 def test_a_client_of_one_byte_a_second_is_answered_408_and_hinders_nobody(tmp_path):
-    with open_door(settings_for(tmp_path, patience_s=1.0)) as door:
+    with open_door(settings_for(tmp_path, patience_s=5.0)) as door:
         slow = [connect(door) for _ in range(40)]
         body = related(instance(size=200)[1])
         for number, one in enumerate(slow):
             one.sendall(stow_head(100_000) + body[: 1000 + number])
-        started = time.monotonic()
         assert door.stow(instance(size=300)[1]).status_code == 200
-        assert time.monotonic() - started < 1
+        assert not select.select(slow, [], [], 0)[0], "it waited for the slow ones"
         for one in slow:
             assert one.recv(100).startswith(b"HTTP/1.1 408")
             one.close()
@@ -220,13 +221,13 @@ def test_more_connections_than_allowed_are_closed_and_those_open_go_on(tmp_path)
 def test_a_stopping_door_lets_requests_under_way_finish(tmp_path):
     context = make_context(settings_for(tmp_path))
     door = stage.open_door(context)
-    body = related(instance(size=300)[1])
-    with socket.create_connection(("127.0.0.1", door.port), timeout=10) as client:
-        client.sendall(stow_head(len(body)) + body[:1000])
-        time.sleep(0.2)
+    body = related(instance(size=2000)[1])
+    with socket.create_connection(("127.0.0.1", door.port), timeout=WAIT_S) as client:
+        client.sendall(stow_head(len(body)) + body[: len(body) // 2])
+        assert wait_for(lambda: list(context.spool.incoming.iterdir()))
         closing = threading.Thread(target=door.close, kwargs={"wait": True})
         closing.start()
-        client.sendall(body[1000:])
+        client.sendall(body[len(body) // 2 :])
         assert client.recv(100).startswith(b"HTTP/1.1 200")
     closing.join()
     context.store.close()

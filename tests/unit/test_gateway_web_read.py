@@ -10,6 +10,7 @@ from wetread_client.card import Code
 from wetread_gateway.reading.stored import Refusal, StoredFinding, StoredReading
 from wetread_gateway.state.store import note
 from wetread_gateway.state.tables import DELIVERIES, INSTANCES, READINGS, STUDIES, WORKS
+from wetread_gateway.web import read as read_route
 
 DICOM = {"Content-Type": "application/dicom"}
 
@@ -78,7 +79,7 @@ class Gateway(threading.Thread):
         self._what(found[0].name)
 
 
-def ask(door, what, wait_s=10.0, **body):
+def ask(door, what, wait_s=120.0, **body):
     uid, data = instance()
     rest = Gateway(door.context, lambda name: what(name, uid))
     rest.start()
@@ -89,14 +90,13 @@ def ask(door, what, wait_s=10.0, **body):
 
 
 @pytest.mark.slow
-def test_a_film_is_answered_with_its_reading_as_soon_as_the_door_is_rung(door):
+def test_a_film_is_answered_with_its_reading_as_soon_as_the_door_is_rung(door, monkeypatch):
     def read(name, uid):
         finish(door.context, sort(door.context, name, uid), reading())
 
-    started = time.monotonic()
+    monkeypatch.setattr(read_route, "_LOOK_S", 1e9)  # nobody looks but for the bell
     uid, answer = ask(door, read)
     assert answer.status_code == 200
-    assert time.monotonic() - started < 2
     content = answer.json()
     (work,) = content["works"]
     assert (content["study_uid"], work["instance_uids"], work["reading"]["release"]) == (STUDY, [uid], 3)

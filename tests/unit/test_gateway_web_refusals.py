@@ -90,7 +90,8 @@ def test_a_client_that_announces_its_body_is_refused_before_it_sends(overloaded)
     assert b"100 Continue" not in answer
 
 
-def send_for_ever(wire) -> None:
+def send_for_ever(wire, head) -> None:
+    wire.sendall(head)
     while True:
         wire.sendall(bytes(1 << 16))
         time.sleep(0.01)
@@ -98,13 +99,11 @@ def send_for_ever(wire) -> None:
 
 @pytest.mark.slow
 def test_a_refused_client_that_goes_on_for_ever_is_dropped(tmp_path):
-    with open_door(settings_for(tmp_path, patience_s=0.5)) as door:
+    with open_door(settings_for(tmp_path, patience_s=3.0)) as door:
         with door.context.store.write() as connection:
             connection.execute(insert(WORKS).values(waiting_work(60)))
-        with connected(door) as wire:
-            wire.sendall(stow_head(1 << 40))
-            with pytest.raises((ConnectionResetError, BrokenPipeError)):
-                send_for_ever(wire)
+        with connected(door) as wire, pytest.raises((ConnectionResetError, BrokenPipeError)):
+            send_for_ever(wire, stow_head(1 << 40))
 
 
 @pytest.mark.slow
@@ -120,7 +119,7 @@ def test_the_door_opens_again_when_the_queue_is_done(overloaded):
     assert overloaded.stow(instance()[1]).status_code == 429
     with overloaded.context.store.write() as connection:
         connection.execute(delete(WORKS))
-    until = time.monotonic() + 5
+    until = time.monotonic() + 120
     while (status := overloaded.stow(instance()[1]).status_code) == 429 and time.monotonic() < until:
         threading.Event().wait(0.05)
     assert status == 200

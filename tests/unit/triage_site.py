@@ -101,7 +101,7 @@ class Site:
 
     def settle(self) -> None:
         """Step until everything that came is sorted and nothing more is to be done."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while self.triage.step() or self.context.spool.arrivals(1):
             assert time.monotonic() < until, "triage does not settle"
             if self.triage.twins.pending:
