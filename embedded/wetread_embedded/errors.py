@@ -31,7 +31,10 @@ class StartFailed(EmbeddedError):
 
 
 class StartCrashed(StartFailed):
-    """The server was ended by a signal while starting: Triton 2.51 may abort on a busy machine, whatever it loads."""
+    """The server was ended by a signal while starting, or took a live process of a model for dead.
+
+    Triton 2.51 may do either on a busy machine, whatever it loads.
+    """
 
 
 class StartTimeout(StartFailed):

@@ -21,6 +21,7 @@ from wetread_embedded.store import Store
 LOG = logging.getLogger(__name__)
 
 CRASH_TRIES = 2
+_UNHEALTHY = "is not healthy"
 PORT_TRIES = 5  # a free port may be taken between our look and the server's bind
 _BIND_FAILED = (
     "already in use",
@@ -214,7 +215,8 @@ class EmbeddedTriton:
             raise PortInUse(msg)
         reasons = "\n".join(process.failures())
         msg = f"the server ended with {process.exit_code} while starting\n{reasons}\nthe log: {self.config.log_path}"
-        raise StartCrashed(msg) if (process.exit_code or 0) < 0 else StartFailed(msg)
+        crashed = (process.exit_code or 0) < 0 or _UNHEALTHY in reasons
+        raise StartCrashed(msg) if crashed else StartFailed(msg)
 
 
 def server_environment(config: ServerConfig, runtime: Runtime, store: Store) -> dict[str, str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,16 +73,19 @@ class Serving:
         if triton_alone:
             for pid in self._children():
                 os.kill(pid, signal.SIGKILL)
-            self._process.wait(60)  # it ends with its server
+            self._process.wait(120)  # it ends with its server
         else:
             self._process.kill()
             self._process.wait()
         return moment
 
     def _children(self) -> list[int]:
-        tasks = Path(f"/proc/{self._process.pid}/task")
-        pids = [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
-        return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "tritonserver"]
+        found = []
+        for task in Path(f"/proc/{self._process.pid}/task").iterdir():
+            with suppress(OSError):  # of threads and processes that have just ended
+                pids = (task / "children").read_text().split()
+                found += [int(pid) for pid in pids if Path(f"/proc/{pid}/comm").read_text() == "tritonserver\n"]
+        return found
 
     def restart_after(self, killed_at: float) -> None:
         self.start()
@@ -90,7 +94,7 @@ class Serving:
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(30)
+            self._process.wait(120)
 
 
 class Load:

@@ -141,7 +141,7 @@ def test_a_model_that_was_loaded_anew_by_somebody_else_is_not_healed(server):
     server.rest.load("renewed_model", timeout_s=30)
     assert wait_for(lambda: old not in stubs_of(server, "renewed"))
     [new] = stubs_of(server, "renewed")
-    infer(server, "renewed", seconds(0.5))
+    infer(server, "renewed", seconds(6 * CANARY_S))
     assert heals_of(server, "renewed") == []
     assert wait_for(lambda: new in server.watched_pids)
     os.kill(new, signal.SIGKILL)
@@ -151,7 +151,9 @@ def test_a_model_that_was_loaded_anew_by_somebody_else_is_not_healed(server):
 @unless_aborted
 def test_the_canary_finds_a_dead_process_that_nobody_watches(server):
     [pid] = stubs_of(server, "unwatched")
-    server._attendant._healer._unwatch(pid)
+    healer = server._attendant._healer
+    healer._rescan = lambda: None
+    healer._unwatch(pid)
     os.kill(pid, signal.SIGKILL)
     assert wait_for(lambda: heals_of(server, "unwatched"))
     assert "canary" in heals_of(server, "unwatched")[0].cause

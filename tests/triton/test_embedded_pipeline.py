@@ -38,7 +38,7 @@ def test_every_process_of_the_pipeline_comes_back_under_load(tmp_path):
     end, failed, answered = threading.Event(), [], []
 
     def ask(address: str) -> None:
-        client = tritonclient.http.InferenceServerClient(address, network_timeout=10.0)
+        client = tritonclient.http.InferenceServerClient(address, network_timeout=60.0)
         while not end.is_set():
             sent = time.monotonic()
             try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.utils
-from killed_triton import KilledTriton
+from killed_triton import KilledTriton, deaths
 from tiny_repository import ECHO, TinyRepository, infer, seconds
 from waiting import wait_for
 from wetread_embedded import EmbeddedTriton, ServerConfig
@@ -137,7 +137,7 @@ def test_two_servers_do_not_disturb_each_other(shared, tmp_path):
         assert set(shared.ports).isdisjoint(other.ports)
         assert set(processes_of(shared)).isdisjoint(processes_of(other))
     assert infer(shared, "echo", seconds(0)).tolist() == [[0.0]]
-    assert shared.heals == []
+    assert deaths(shared) == []
 
 
 def test_a_store_in_use_is_refused_naming_the_process(shared):

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from killed_triton import KilledTriton
+from killed_triton import KilledTriton, deaths
 from tiny_release import PIPELINE, SIDE, TinySite, probability
 from waiting import wait_for
 from wetread_client import Client
@@ -39,6 +39,7 @@ def open_site(tiny: TinySite) -> Site:
 
 
 def offer(tiny: TinySite, draft, force="a test"):
+    assert wait_for(open_site(tiny).rollouts.all_reports)  # only of an agent that has reported is anything awaited
     with patience(240.0) as wait:
         return publish(draft, open_site(tiny), ACTOR, wait, force=force)
 
@@ -69,7 +70,7 @@ def test_a_release_is_published_beside_promoted_and_rolled_back(tiny_site):
         assert ask(server, tiny_site) == about(2, 1.0)
         take(rollback, tiny_site)
         assert ask(server, tiny_site) == about(1, 0.0)
-        assert server.heals == []
+        assert deaths(server) == []
 
 
 @pytest.mark.full

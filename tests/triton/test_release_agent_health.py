@@ -5,7 +5,7 @@ import signal
 
 import httpx
 import pytest
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 from wetread_bench.servers import free_port
 from wetread_embedded import EmbeddedTriton
 from wetread_release.agent.health import AgentHealth
@@ -13,8 +13,12 @@ from wetread_release.agent.health import AgentHealth
 pytestmark = pytest.mark.triton
 
 
+def get(url: str) -> httpx.Response:
+    return httpx.get(url, trust_env=False, timeout=WAIT_S)
+
+
 def ask(door, path):
-    answer = httpx.get(f"http://127.0.0.1:{door.port}{path}", trust_env=False)
+    answer = get(f"http://127.0.0.1:{door.port}{path}")
     return answer.status_code, answer.text
 
 
@@ -41,8 +45,8 @@ def test_a_dead_stub_that_is_healed_costs_no_restart_and_one_that_stays_dead_doe
             assert wait_for(lambda: ask(door, "/stubs")[0] == 503, 30.0)
             assert "echo_model is dead" in ask(door, "/stubs")[1]
             assert 'wetread_agent_dead_stubs{model="echo_model"} 1.0' in ask(door, "/metrics")[1]
-            assert httpx.get(f"{server.http_url}/v2/health/ready", trust_env=False).status_code in (200, 400)
-            assert httpx.get(f"{server.http_url}/v2/health/live", trust_env=False).status_code == 200
+            assert get(f"{server.http_url}/v2/health/ready").status_code in (200, 400)
+            assert get(f"{server.http_url}/v2/health/live").status_code == 200
             assert ask(door, "/healthz")[0] == 200
 
             config.write_text(good)
@@ -55,9 +59,7 @@ def test_an_embedded_server_has_the_same_probes_where_a_port_is_given(tiny):
     tiny.add_python("echo")
     port = free_port()
     with EmbeddedTriton(tiny.config(agent_port=port)):
-        answers = [
-            httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False) for path in ("/healthz", "/readyz", "/stubs")
-        ]
+        answers = [get(f"http://127.0.0.1:{port}{path}") for path in ("/healthz", "/readyz", "/stubs")]
         assert [answer.status_code for answer in answers] == [200, 200, 200]
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
+        get(f"http://127.0.0.1:{port}/healthz")

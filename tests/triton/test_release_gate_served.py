@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,7 +104,10 @@ def quantised(site: TinySite, span: float) -> Path:
 def run(*arguments: object) -> tuple[int, str, str]:
     app = typer.Typer()
     app.command()(gate)
-    result = CliRunner().invoke(app, [*map(str, arguments), "--full-speed", "--times", "6"])
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as limits:
+        print("max_latency_ratio = 1000", file=limits, flush=True)  # of a few requests on a busy machine
+        words = arguments if "--limits" in arguments else (*arguments, "--limits", limits.name)
+        result = CliRunner().invoke(app, [*map(str, words), "--full-speed", "--times", "6"])
     return result.exit_code, result.stdout, result.stderr
 
 

@@ -85,7 +85,7 @@ class Agent:
 
     def ask(self, path: str) -> tuple[int, str]:
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self.health}{path}", trust_env=False)
+            answer = httpx.get(f"http://127.0.0.1:{self.health}{path}", trust_env=False, timeout=30)
         except httpx.TransportError:
             return 0, ""
         return answer.status_code, answer.text

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from killed_triton import KilledTriton
+from killed_triton import KilledTriton, deaths
 from tiers import tried
 from wetread_bench.swap_drafts import PIPELINE, Kind
 from wetread_bench.swap_expected import Ledger
@@ -29,7 +29,7 @@ CHECKOUT = Path(__file__).parents[2]
 EVERY_KIND = (Kind.WEIGHTS, Kind.CORRUPT_ONNX, Kind.SETTINGS, Kind.WRONG_GOLDEN, Kind.CLASS_COUNT)
 KINDS = tried(EVERY_KIND[:2], EVERY_KIND)
 SIDE, FILMS = 512, 4
-RATE = 8.0
+RATE = 2.0
 """Films a second and way: what is loaded beside must find some time on the cores."""
 ENOUGH = 6
 """Answers of each release by each way, while it is stable."""
@@ -126,4 +126,4 @@ def test_publish_promote_and_rollback_lose_no_request_of_plain_clients(
     assert errors(callers.requests) == {}
     assert strangers(callers.requests, callers.ledger) == []
     assert {int(release) for release in releases(callers.requests)} == {SHIPPED_RELEASE, *good}
-    assert server.heals == []
+    assert deaths(server) == []

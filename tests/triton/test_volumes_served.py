@@ -27,7 +27,7 @@ pytestmark = pytest.mark.triton
 BUCKETS = {"multiple": [16, 16, 16], "fill": 0.0}
 RANGE = [{"step": "resample", "spacing_mm": 1.0}, {"step": "normalise", "method": "range", "percentiles": [0, 100]}]
 QUICK = {"buckets": BUCKETS, "steps": RANGE}
-WAITS_US = 400_000
+WAITS_US = 1_000_000
 """Long enough for a batch to gather, however busy the machine."""
 
 

@@ -60,7 +60,7 @@ class Pipeline:
     def release(self) -> tuple[int, PipelineCard] | None:
         """Give the release that answers now and its card, for what the pipeline refuses; None when it will not say."""
         try:
-            served = self._client.releases()
+            served = self._client.releases(timeout_s=_PROBE_S)
         except WetreadError:
             return self._last
         if len(served) == 1 and (card := self._client.card(served[0])):
