@@ -70,7 +70,7 @@ def test_a_line_in_the_pipe_is_an_object_that_is_stored(tmp_path) -> None:
         assert str(tmp_path) in watch.lua
         with (tmp_path / "watch" / "stored.pipe").open("a") as pipe:
             pipe.write("SR 1.2 1.3\nOT 1.2 1.4\nDX 1.2 1.5\n")
-        assert watch.wait(lambda found: len(found) == 3, 5.0)
+        assert watch.wait(lambda found: len(found) == 3, 120.0)
         assert [(one.kind, one.study_uid) for one in watch.stored()] == [
             (REPORT, "1.2"),
             (CAPTURE, "1.2"),

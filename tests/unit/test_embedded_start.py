@@ -217,7 +217,7 @@ def test_a_store_is_freed_of_a_model_process_that_outlived_its_server_and_starte
         orphan = subprocess.Popen(words, executable="/bin/sh", stdin=subprocess.PIPE, pass_fds=[lock.fileno()])
     try:
         Store.open(tmp_path).close()
-        assert orphan.wait(10) == -signal.SIGKILL
+        assert orphan.wait(120) == -signal.SIGKILL
     finally:
         orphan.kill()
         orphan.communicate()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from wetread_release.follow import Outcome
 
 ACTOR = Actor("tester", "a test", "approver")
-PATIENCE = Patience(timeout_s=30.0)
+PATIENCE = Patience(timeout_s=120.0)
 CANDIDATE = Arm.CANDIDATE.model(PIPELINE)
 CLASSIFIER = f"{PIPELINE}_classifier"
 GOLDEN_FILMS = 4
@@ -73,7 +73,7 @@ class FakeSite:
     def reports(self) -> tuple[AgentReport, ...]:
         return self.stores.rollouts.reports(PIPELINE)
 
-    def await_truth(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    def await_truth(self, condition: Callable[[], bool], timeout_s: float = 120.0) -> bool:
         """Look after every change of a rollout or report; tell whether the condition came true."""
         deadline, stop = time.monotonic() + timeout_s, threading.Event()
         while not condition():

@@ -38,7 +38,7 @@ class Desk:
         self.registry = open_registry(str(state / "releases"))
         self.running = ExitStack()
 
-    def call(self, command, *words, code=0, timeout="10"):
+    def call(self, command, *words, code=0, timeout="120"):
         options = ["--state-dir", str(self.state)]
         if command not in ("list", "keygen"):
             options += ["--timeout", timeout, "--by", "ada"]

@@ -51,14 +51,14 @@ def agents(store):
         def start(name="server-1", **settings):
             agent = running.enter_context(StandInAgent(store, PIPELINE, name, **settings))
             if not settings.get("silent"):
-                outcome = Follower(store, store.read(PIPELINE), 10).wait()
+                outcome = Follower(store, store.read(PIPELINE), 120).wait()
                 assert not outcome.waiting
             return agent
 
         yield start
 
 
-def patience(timeout_s=10.0):
+def patience(timeout_s=120.0):
     return Patience(timeout_s)
 
 

@@ -251,5 +251,5 @@ def test_an_agent_outlives_a_fault_of_its_own_and_goes_on(shelf):
     settings = AgentSettings("a", "cpu", "cpu-test", "http://127.0.0.1:1", again_s=0.01)
     agent = Agent(settings, shelf.rollouts, carry_out, threading.Lock(), {})
     agent.start()
-    assert carry_out.done.wait(30)
+    assert carry_out.done.wait(120)
     agent.stop()
