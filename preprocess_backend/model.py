@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import traceback
 from pathlib import Path
@@ -10,15 +11,19 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 from wetread_preprocess import FilmRegions, ImageError, Request, load_preprocessor
 
+_SLOW_LOAD_S = 60.0
+
 
 class TritonPythonModel:
     """One instance reads films or series by the recipe of its version folder."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the recipe, start the decoding process."""
+        faulthandler.dump_traceback_later(_SLOW_LOAD_S)  # to the server's log: a load that hangs says nothing else
         self._regions = FilmRegions()
         self._preprocessor = load_preprocessor(Path(args["model_repository"]) / args["model_version"])
         self._preprocessor.start()
+        faulthandler.cancel_dump_traceback_later()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer every request, in order."""

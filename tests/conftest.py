@@ -82,7 +82,7 @@ def data_folder() -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptAlive]:
     """A running Triton with the pipelines of this checkout."""
     store = tmp_path_factory.mktemp("store")
-    with KeptAlive(ServerConfig.on_free_ports(root=CHECKOUT, store=store, startup_timeout_s=600.0)) as running:
+    with KeptAlive(ServerConfig.on_free_ports(root=CHECKOUT, store=store, startup_timeout_s=240.0)) as running:
         yield running
 
 

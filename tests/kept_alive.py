@@ -6,18 +6,21 @@ Triton 2.51 may abort when a process of a model is killed, above all on a busy m
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from killed_triton import KilledTriton
 from waiting import wait_for
+from wetread_embedded.errors import StartTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wetread_embedded import ServerConfig
 
+LOG = logging.getLogger(__name__)
 TRIES = 3
 
 
@@ -34,7 +37,12 @@ class KeptAlive:
         self._thread = threading.Thread(target=self._watch)
 
     def __enter__(self) -> Self:
-        self.server.start()
+        try:
+            self.server.start()
+        except StartTimeout as hung:  # once in some hundred starts on a busy machine; the log has where
+            LOG.warning("%s", hung)
+            self.server = KilledTriton(self.server.config)
+            self.server.start()
         self._thread.start()
         return self
 

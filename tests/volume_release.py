@@ -65,7 +65,7 @@ class VolumeSite:
     def served(self, **settings: object) -> Iterator[KeptAlive]:
         """Serve it; kernels come from the cache that all tests share."""
         told = {"root": self.root, "store": self.folder / "served", "state": self.state, "exit_timeout_s": 2.0}
-        told["startup_timeout_s"] = 600.0  # compiling the kernels, where nobody has, on a busy machine
+        told["startup_timeout_s"] = 240.0  # compiling the kernels, where nobody has, on a busy machine
         with KeptAlive(ServerConfig.on_free_ports(**{**told, **settings})) as server:
             yield server
 
