@@ -9,9 +9,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from waiting import WAIT_S
 from wetread_bench.servers import free_port
-
-READY_S = 60.0
 
 
 class EtcdSite:
@@ -57,11 +56,11 @@ class EtcdSite:
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None
-        deadline = time.monotonic() + READY_S
+        deadline = time.monotonic() + WAIT_S
         while not self._healthy():
             log = self._folder / "etcd.log"
             assert self._process.poll() is None, f"etcd ended: {log.read_text()}"
-            assert time.monotonic() < deadline, f"etcd is not ready after {READY_S} s: {log.read_text()}"
+            assert time.monotonic() < deadline, f"etcd is not ready after {WAIT_S} s: {log.read_text()}"
             time.sleep(0.05)
 
     def _healthy(self) -> bool:

@@ -235,7 +235,7 @@ _ENCODERS: dict[str, _Encoder] = {
     JPEGBaseline8Bit: lambda _d, pixels, level: imagecodecs.jpeg8_encode(pixels, level=level or 95),
     JPEGLossless: lambda d, pixels, _l: imagecodecs.ljpeg_encode(pixels, bitspersample=d.BitsStored),
     JPEGLosslessSV1: lambda d, pixels, _l: imagecodecs.ljpeg_encode(pixels, bitspersample=d.BitsStored),
-    JPEGLSLossless: lambda _d, pixels, _l: imagecodecs.jpegls_encode(pixels),
+    JPEGLSLossless: lambda _d, pixels, _l: imagecodecs.jpegls_encode(pixels, out=2 * pixels.nbytes + 1024),  # noise
     JPEG2000Lossless: _jpeg_2000,
     JPEG_XL_LOSSLESS: _jpeg_xl,
     DEFLATED_FRAME: _deflate,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import create_engine, text
+from waiting import WAIT_S
 from wetread_bench.servers import free_port
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _running(folder: Path) -> Iterator[str]:
     server = [*as_postgres, POSTGRES / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder]
     with subprocess.Popen([*server, "-h", "127.0.0.1"], stderr=subprocess.DEVNULL, cwd="/") as process:
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + WAIT_S
             ready = [POSTGRES / "pg_isready", "-q", "-p", str(port), "-h", "127.0.0.1"]
             while subprocess.run(ready, check=False).returncode:
                 assert time.monotonic() < deadline, "PostgreSQL does not start"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 AE_TITLE = "SCRIPTED"
 POLL_S = 0.01  # how often the server looks whether it shall end
+HELD_S = 300.0  # as long as tests of delivery wait: what is held too long looks like an answer
 
 
 @dataclass
@@ -128,7 +129,7 @@ class ScriptedPacs:
     def _store(self, event: evt.Event) -> int:
         if self.held is not None:
             self.waiting += 1
-            self.held.wait(10)
+            self.held.wait(HELD_S)
         if self.aborts:
             self.aborts -= 1
             event.assoc.abort()

@@ -34,7 +34,7 @@ def publish_wider(draft: Path, state: Path) -> None:
 
 def release_command(state: Path, *words: object) -> str:
     """Run `wetread release`; give what it printed."""
-    return _run(release_app, state, words)
+    return _run(release_app, state, (*words, "--timeout", "240"))  # on a busy machine
 
 
 def rollout_command(state: Path, *words: object) -> str:

@@ -13,6 +13,7 @@ import films
 import httpx
 import numpy as np
 from pydicom.uid import UID
+from waiting import WAIT_S
 from wetread_gateway.audit import JsonLinesAudit
 from wetread_gateway.config.settings import Dicom, Gateway, Http, Intake, Peer, Settings
 from wetread_gateway.context import Context
@@ -117,7 +118,7 @@ def open_door(settings: Settings, *, verify: object = True, cert: object = None,
     scheme = "https" if settings.http.tls else "http"
     url = f"{scheme}://{settings.http.host}:{door.port}"
     try:
-        with httpx.Client(base_url=url, verify=verify, cert=cert, timeout=30) as client:
+        with httpx.Client(base_url=url, verify=verify, cert=cert, timeout=WAIT_S) as client:
             yield Door(context, url, settings, client)
     finally:
         context.stop.set()

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 from film_reference import RECIPE_FOLDER
-from wetread_preprocess import FilmOptions, FilmPreprocessor, Recipe
+from waiting import WAIT_S
+from wetread_preprocess import DecodeLimits, FilmOptions, FilmPreprocessor, Recipe
 
 
 @pytest.fixture(scope="session")
@@ -14,15 +15,18 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def preprocessor() -> Iterator[FilmPreprocessor]:
-    with FilmPreprocessor.load(RECIPE_FOLDER) as made:
+def preprocessor(recipe) -> Iterator[FilmPreprocessor]:
+    """Reads what the shipped recipe says, however long a busy machine decodes."""
+    with FilmPreprocessor(dataclasses.replace(recipe, limits=DecodeLimits(timeout_s=WAIT_S))) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def slice_preprocessor(recipe) -> Iterator[FilmPreprocessor]:
     """Reads CT and MR slices as if they were films."""
-    with FilmPreprocessor(dataclasses.replace(recipe, modalities=recipe.modalities | {"CT", "MR"})) as made:
+    limits = DecodeLimits(timeout_s=WAIT_S)
+    more = recipe.modalities | {"CT", "MR"}
+    with FilmPreprocessor(dataclasses.replace(recipe, modalities=more, limits=limits)) as made:
         yield made
 
 

@@ -86,7 +86,7 @@ class StandInAgent:
         self._store, self._pipeline = store, pipeline
         self.broken = dict(broken or {})
         self._silent = silent
-        self._stop = threading.Event()
+        self._stop, self._turn = threading.Event(), threading.Lock()
         self.last = AgentReport(name, pipeline, 0, AgentState.WORKING, 0, 0, target, device, "http://127.0.0.1:1")
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -101,10 +101,17 @@ class StandInAgent:
         self._thread.join()
         self._store.forget(self.last)
 
+    def say(self, **changes):
+        """Report this as though it were so: a silent agent never says anything else."""
+        with self._turn:
+            self.last = replace(self.last, **changes)
+            self._store.report(self.last)
+
     def _run(self):
         while not self._stop.is_set():
             self._store.changed(self._stop, 0.02)
-            self._report()
+            with self._turn:
+                self._report()
 
     def _report(self):
         rollout = self._store.read(self._pipeline)

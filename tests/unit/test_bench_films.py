@@ -97,7 +97,8 @@ def test_without_the_pool_every_film_gets_a_region_of_its_own(tmp_path: Path) ->
 def test_failed_requests_are_counted_and_never_tried_again(tmp_path: Path) -> None:
     with StandIn(answer=lambda _: Refusal(503, "busy")) as stand_in:
         load = generator(stand_in, tmp_path, "http")
-        seen = load.run(threads=2, start_at=time.monotonic(), seconds=0.2, warm_s=0.0)
+        # By a timetable: what was to leave in these 0.2 s is sent, however late.
+        seen = load.run(threads=2, start_at=time.monotonic(), seconds=0.2, warm_s=0.0, rate=50.0, seed=1)
         load.release()
     assert sum(seen["errors"].values()) == len(stand_in.films) > 0
 
@@ -107,7 +108,7 @@ def test_latency_counts_from_the_intended_moment(tmp_path: Path) -> None:
     with StandIn() as stand_in:
         load = generator(stand_in, tmp_path, "http")
         begun = time.monotonic() - 1.5  # the timetable began long ago, so every film is late
-        seen = load.run(threads=1, start_at=begun, seconds=2.0, warm_s=0.0, rate=20.0, seed=1)
+        seen = load.run(threads=1, start_at=begun, seconds=4.5, warm_s=0.0, rate=20.0, seed=1)
         load.release()
     assert not seen["errors"]
     assert max(seen["latencies_ms"]) > 1000

@@ -16,6 +16,7 @@ from film_reference import RECIPE_FOLDER
 from films import DEFLATED_FRAME, Stored, changed, compressed, film, frame_of, radiograph, to_bytes
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from tiers import only_full, tried
+from waiting import WAIT_S
 from wetread_preprocess import DecodeLimits, FilmPreprocessor, ImageError, InvalidDicom, Recipe, UnsupportedImage
 from wetread_preprocess.sandbox import _Child
 
@@ -25,7 +26,7 @@ MIB = 2**20
 
 
 def limited(recipe: Recipe, **limits: float) -> FilmPreprocessor:
-    return FilmPreprocessor(dataclasses.replace(recipe, limits=DecodeLimits(**limits)))
+    return FilmPreprocessor(dataclasses.replace(recipe, limits=DecodeLimits(**{"timeout_s": WAIT_S, **limits})))
 
 
 def child_of(preprocessor: FilmPreprocessor) -> int:
@@ -39,7 +40,7 @@ def wait_for_end(pid: int) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([fd], [], [], 20.0)[0])
+        return bool(select.select([fd], [], [], WAIT_S)[0])
     finally:
         os.close(fd)
 

@@ -27,7 +27,7 @@ def test_a_release_is_published_promoted_and_rolled_back_with_stores_elsewhere(t
 
     def call(command, *words):
         options = ["--state-dir", tmp_path / "state", "--registry", registry, "--rollouts", rollouts]
-        options += [] if command == "list" else ["--timeout", "20", "--by", "ada"]
+        options += [] if command == "list" else ["--timeout", "120", "--by", "ada"]
         result = CliRunner().invoke(app, [command, *map(str, [*words, *options])])
         assert result.exit_code == 0, result.output
         return result.stdout

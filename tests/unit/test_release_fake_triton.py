@@ -16,6 +16,7 @@ from test_release_agent_cases import (
     served_by,  # noqa: F401 -- a fixture
 )
 from tiny_release import PIPELINE
+from wetread_release.agent.served import write_text
 from wetread_release.errors import ServeFailed
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class TestFakeTriton:
     def change(self, site: FakeSite, old: str, new: str) -> None:
         config = site.version(1).with_name("config.pbtxt")
         assert old in config.read_text()
-        config.write_text(config.read_text().replace(old, new))
+        write_text(config, config.read_text().replace(old, new))  # in one rename: the agent may be reading
 
     def test_a_version_that_does_not_load_leaves_all_as_it_was(self, site: FakeSite) -> None:
         triton = site.server.triton
@@ -74,7 +75,7 @@ class TestFakeTriton:
     def test_an_ensemble_does_not_load_without_what_it_pins(self, site: FakeSite) -> None:
         triton = site.server.triton
         config = site.server.served.ensembles / PIPELINE / "config.pbtxt"
-        config.write_text(config.read_text().replace("model_version: 1", "model_version: 7"))
+        write_text(config, config.read_text().replace("model_version: 1", "model_version: 7"))
         with pytest.raises(ServeFailed, match=r"depends on .* whose required version 7 is not loaded"):
             triton.load(PIPELINE)
         assert triton.is_ready(PIPELINE, 1)

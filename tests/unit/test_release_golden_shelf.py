@@ -2,12 +2,19 @@
 
 import pytest
 from tiny_release import FILM_MODEL, TinySite
+from waiting import WAIT_S
 from wetread_release.agent import golden_shelf
 from wetread_release.agent.golden_shelf import GoldenShelf
 from wetread_release.digest import file_digest
 from wetread_release.errors import ServeFailed
 from wetread_release.golden import draw_films
 from wetread_release.manifest import Golden
+
+
+@pytest.fixture(autouse=True)
+def _time_to_draw(monkeypatch):
+    """Of each try: a busy machine may have no idle time for the first one, and little for the second."""
+    monkeypatch.setattr(golden_shelf, "_TIMEOUT_S", WAIT_S)
 
 
 def golden(*films):

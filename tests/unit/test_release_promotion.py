@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from rollout_stand_in import MemoryRollouts, StandInAgent
+from waiting import WAIT_S
 from wetread_client.rollout import Actor, AgentState, Conflict, Gate, RolloutError, steps
 from wetread_client.rollout.store import LIVE_S
 from wetread_release.errors import Absent, ServeFailed
@@ -51,23 +52,21 @@ def agents(store):
         def start(name="server-1", **settings):
             agent = running.enter_context(StandInAgent(store, PIPELINE, name, **settings))
             if not settings.get("silent"):
-                outcome = Follower(store, store.read(PIPELINE), 120).wait()
+                outcome = Follower(store, store.read(PIPELINE), WAIT_S).wait()
                 assert not outcome.waiting
             return agent
 
         yield start
 
 
-def patience(timeout_s=120.0):
+def patience(timeout_s=WAIT_S):
     return Patience(timeout_s)
 
 
 def stuck(agent, store):
     """Have a silent agent say that it serves what is wanted now; it will say so whatever comes."""
-    rollout = store.read(PIPELINE)
-    settled = replace(agent.last, revision=rollout.revision, state=AgentState.SETTLED)
-    agent.last = replace(settled, stable=rollout.stable, candidate=rollout.candidate)
-    store.report(agent.last)
+    now = store.read(PIPELINE)
+    agent.say(revision=now.revision, state=AgentState.SETTLED, stable=now.stable, candidate=now.candidate)
 
 
 class TestPromote:
@@ -148,7 +147,7 @@ class TestPromote:
 
         def command():
             try:
-                promote(site, PIPELINE, ACTOR, patience(30))
+                promote(site, PIPELINE, ACTOR, patience())
             except ServeFailed as error:
                 result.append(str(error))
 
@@ -158,7 +157,7 @@ class TestPromote:
         while store.read(PIPELINE).act != "promote" and thread.is_alive():
             store.changed(stop, 1.0)
         store.write(steps.rollback(store.read(PIPELINE), Actor("eve")))
-        thread.join(20)
+        thread.join()
         assert "meanwhile eve took another step (rollback" in result[0]
         assert store.read(PIPELINE).by == "eve"
 
@@ -282,4 +281,4 @@ def test_a_promotion_of_what_changed_meanwhile_is_refused(site, store):
             store.write(steps.share(store.read(PIPELINE), Actor("eve", "less", "eve"), candidate_percent=5))
 
     with pytest.raises(Conflict, match="eve took another step meanwhile"):
-        promote(site, PIPELINE, ACTOR, Late(10, interfere))
+        promote(site, PIPELINE, ACTOR, Late(WAIT_S, interfere))

@@ -5,8 +5,10 @@ import threading
 import pytest
 from certificates import Authority
 from etcd_site import EtcdSite
+from waiting import wait_for
 from wetread_bench.servers import free_port
 from wetread_client.rollout import Actor, StoreAway, WriterBusy, open_store, steps
+from wetread_client.rollout.etcd_connection import encoded
 
 PIPELINE = "probe"
 ACTOR = Actor("tester", "to see", "the chief")
@@ -78,10 +80,21 @@ class TestAway:
 class TestLease:
     @pytest.mark.slow
     def test_it_outlives_its_lease_while_its_process_lives(self, etcd, tmp_path, monkeypatch):
-        url = f"etcd://127.0.0.1:{etcd.port}/test/{tmp_path.name}"
-        monkeypatch.setattr("wetread_client.rollout.etcd_store.LEASE_S", 2)
-        with open_store(url).writer(PIPELINE), pytest.raises(WriterBusy), open_store(url).writer(PIPELINE, timeout_s=5):
-            pass
+        """What is left of it falls, and rises again."""
+        monkeypatch.setattr("wetread_client.rollout.etcd_store.LEASE_S", 12)
+        url, seen = f"etcd://127.0.0.1:{etcd.port}/test/{tmp_path.name}", []
+        store = open_store(url)
+
+        def rises_or_ends() -> bool:
+            seen.append(int(store._etcd.call("/lease/timetolive", {"ID": lock["lease"]}).get("TTL", 0)))
+            return seen[-1] > min(seen) or seen[-1] <= 0
+
+        with store.writer(PIPELINE):
+            [lock] = store._etcd.call("/kv/range", {"key": encoded(f"test/{tmp_path.name}/locks/{PIPELINE}")})["kvs"]
+            assert wait_for(rises_or_ends)
+            assert seen[-1] > min(seen), seen
+            with pytest.raises(WriterBusy), open_store(url).writer(PIPELINE):
+                pass
 
 
 @pytest.fixture(scope="module")

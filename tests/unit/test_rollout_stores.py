@@ -290,7 +290,7 @@ class TestChanged:
             "forget": lambda: other.forget(report()),
             "another pipeline": lambda: other.write(adopted("probe_b")),
         }[change]()
-        assert store.changed(NOW, 5)
+        assert store.changed(NOW, WAIT_S)
         assert not store.changed(NOW, 0)
 
     @pytest.mark.slow
