@@ -90,3 +90,31 @@ def test_a_series_becomes_volume_mask_and_geometry():
     assert (tensors["VOLUME"].dtype, tensors["MASK"].dtype) == (np.float32, np.uint8)
     assert geometry["volume"]["orientation"] == "LIA"
     assert tensors["MASK"].sum() == np.prod(geometry["volume"]["shape"])
+
+
+LOAD = """
+import importlib.util, sys, time, types
+
+sys.modules["triton_python_backend_utils"] = types.ModuleType("stands in for what only Triton's process has")
+spec = importlib.util.spec_from_file_location("model", sys.argv[1])
+model = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(model)
+model._SLOW_LOAD_S = 0.3
+
+def reads_the_recipe(folder):
+    time.sleep(float(sys.argv[2]))
+    return types.SimpleNamespace(start=lambda: None)
+
+model.load_preprocessor = reads_the_recipe
+model.TritonPythonModel().initialize({"model_repository": "/", "model_version": "1"})
+time.sleep(float(sys.argv[3]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("takes_s", "then_s", "told"), [(1.0, 0.0, True), (0.0, 1.0, False)])
+def test_a_load_that_does_not_end_says_in_the_log_where_it_is(takes_s, then_s, told):
+    adapter = MODELS.parent / "preprocess_backend" / "model.py"
+    command = [sys.executable, "-c", LOAD, str(adapter), str(takes_s), str(then_s)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ("in reads_the_recipe" in ended.stderr) == told
