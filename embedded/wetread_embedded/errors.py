@@ -5,6 +5,7 @@ EmbeddedError
 ├── StoreInUse       another live server holds the store
 ├── PortInUse        another process listens on a port that was asked for
 ├── StartFailed      the server died, or a model did not load; the message holds the server's own words
+│   ├── StartCrashed it was ended by a signal, or took a process of a model for dead; it is started once more
 │   └── StartTimeout the server is alive, but a pipeline did not become ready in time
 └── ServerCallFailed the running server answered a call of ours with an error, or not at all
 """

@@ -21,7 +21,7 @@ from wetread_embedded.store import Store
 LOG = logging.getLogger(__name__)
 
 CRASH_TRIES = 2
-_UNHEALTHY = "is not healthy"
+_TAKEN_FOR_DEAD = "is not healthy"  # what Triton says of a model's process, whether it lives or not
 PORT_TRIES = 5  # a free port may be taken between our look and the server's bind
 _BIND_FAILED = (
     "already in use",
@@ -215,7 +215,7 @@ class EmbeddedTriton:
             raise PortInUse(msg)
         reasons = "\n".join(process.failures())
         msg = f"the server ended with {process.exit_code} while starting\n{reasons}\nthe log: {self.config.log_path}"
-        crashed = (process.exit_code or 0) < 0 or _UNHEALTHY in reasons
+        crashed = (process.exit_code or 0) < 0 or _TAKEN_FOR_DEAD in reasons
         raise StartCrashed(msg) if crashed else StartFailed(msg)
 
 

@@ -1,5 +1,6 @@
 """The embedded server: serves, batches, says why it does not start, stops without a trace."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -96,15 +97,41 @@ def test_a_model_that_cannot_be_loaded_is_named_with_the_reason(tiny, spoil, rea
     assert "At:" not in str(failed.value)
 
 
+def loading(first: str) -> str:
+    """ECHO's code with an `initialize` that counts its calls beside the version; `first`: what it does then."""
+    code = f"""
+        def initialize(self, args):
+            with open(os.path.join(args["model_repository"], "loads"), "a+") as loads:
+                loads.write(".")
+                times = loads.tell()
+            {first}
+
+        def execute"""
+    return ECHO.replace("\n        def execute", code, 1)
+
+
+def loads(server: EmbeddedTriton) -> int:
+    return len((server.config.store_dir / "model_repository" / "echo_model" / "loads").read_text())
+
+
 def test_a_python_model_that_raises_while_loading_is_named_with_the_reason(tiny):
-    tiny.add_python(
-        "echo",
-        ECHO.replace(
-            "def execute", "def initialize(self, args):\n    raise ValueError('no recipe')\n\n        def execute", 1
-        ).replace("\n    raise", "\n            raise"),
-    )
-    with pytest.raises(StartFailed, match=r"echo_model: .*no recipe"), EmbeddedTriton(tiny.config()):
+    tiny.add_python("echo", loading("raise ValueError('no recipe')"))
+    server = EmbeddedTriton(tiny.config())
+    with pytest.raises(StartFailed, match=r"echo_model: .*no recipe"), server:
         pass
+    assert loads(server) == 1, "a fault of the model is told at once"
+
+
+@pytest.mark.parametrize(("deaths_of_it", "starts"), [(1, True), (9, False)])
+def test_a_model_process_that_dies_while_loading_makes_the_server_start_once_more(tiny, deaths_of_it, starts):
+    tiny.add_python("echo", loading(f"if times <= {deaths_of_it}: os._exit(1)"))
+    server = EmbeddedTriton(tiny.config())
+    with (
+        contextlib.nullcontext() if starts else pytest.raises(StartFailed, match=r"echo_model: .*not healthy"),
+        server,
+    ):
+        assert infer(server, "echo", seconds(0)).tolist() == [[0.0]]
+    assert loads(server) == 2
 
 
 def test_the_stop_leaves_no_process_and_no_shared_memory(tiny):
