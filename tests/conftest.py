@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from kept_alive import KeptAlive
+from kept_alive import HUNG, KeptAlive
 from postgres_server import fresh_database, postgres_server
 from tiers import IS_FULL
 from wetread_embedded import ServerConfig
@@ -50,6 +50,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with long work, so that all workers end together."""
     items.sort(key=_is_quick)  # stable: a file's order is kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what servers said that did not start in time and were started once more."""
+    if hasattr(terminalreporter.config, "workerinput"):
+        return  # a worker's report is shown to nobody
+    for log in sorted(HUNG.glob("*.log")):
+        terminalreporter.section(f"a server did not start in time: {log.name}")
+        terminalreporter.write_line(log.read_text())
+        log.unlink()
 
 
 def _group(item: pytest.Item) -> str:

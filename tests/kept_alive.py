@@ -6,9 +6,11 @@ Triton 2.51 may abort when a process of a model is killed, above all on a busy m
 from __future__ import annotations
 
 import functools
-import logging
+import shutil
 import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from killed_triton import KilledTriton
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
 
     from wetread_embedded import ServerConfig
 
-LOG = logging.getLogger(__name__)
 TRIES = 3
+HUNG = Path(__file__).parents[1] / "build" / "hung-starts"
+"""Logs of servers that did not start in time, which `conftest.py` shows in the end."""
 
 
 class KeptAlive:
@@ -37,12 +40,7 @@ class KeptAlive:
         self._thread = threading.Thread(target=self._watch)
 
     def __enter__(self) -> Self:
-        try:
-            self.server.start()
-        except StartTimeout as hung:  # once in some hundred starts on a busy machine; the log has where
-            LOG.warning("%s", hung)
-            self.server = KilledTriton(self.server.config)
-            self.server.start()
+        self._start(self.server.config)
         self._thread.start()
         return self
 
@@ -60,13 +58,25 @@ class KeptAlive:
                 http, grpc, metrics = self.server.ports
                 config = replace(self.server.config, http_port=http, grpc_port=grpc, metrics_port=metrics)
                 self.server.stop()
-                self.server = KilledTriton(config)
-                self.server.start()
+                self._start(config)
                 self.restarts += 1
+
+    def _start(self, config: ServerConfig) -> None:
+        self.server = KilledTriton(config)
+        try:
+            self.server.start()
+        except StartTimeout:  # once in some hundred starts on a busy machine, nobody knows why
+            HUNG.mkdir(parents=True, exist_ok=True)
+            shutil.copy(config.log_path, HUNG / f"{time.time_ns()}.log")
+            self.server = KilledTriton(config)
+            self.server.start()
 
 
 def unless_aborted(test: Callable[..., None]) -> Callable[..., None]:
-    """Make a test of a kept-alive `server` run once more where Triton itself aborted: that tells nothing of us."""
+    """Have a test of a kept-alive `server` asked again, `TRIES` times in all, only where Triton itself has aborted.
+
+    Such a run tells nothing of us; any other failure stands.
+    """
 
     @functools.wraps(test)
     def run(server: KeptAlive, **arguments: object) -> None:

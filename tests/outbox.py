@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from sqlalchemy import insert, select
+from waiting import wait_for
 from wetread_gateway.delivery import confirmer, lane, sender
 from wetread_gateway.delivery.breaker import Backoff, Breaker
 from wetread_gateway.delivery.stage import run
@@ -141,7 +142,4 @@ class Outbox(Works):
 
 def await_true(holds: Callable[[], bool], shown: Callable[[], object] = lambda: "", wait_s: float = WAIT_S) -> None:
     """Wait until `holds`; the state store tells nobody of a change, so it is asked."""
-    until = time.monotonic() + wait_s
-    while not holds():
-        assert time.monotonic() < until, f"waited in vain: {shown()}"
-        time.sleep(0.01)
+    assert wait_for(holds, wait_s), f"waited in vain: {shown()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
+from waiting import wait_for
 from wetread_bench.servers import free_port
+from wetread_gateway.dimse.command import encode
+from wetread_gateway.dimse.wire import HEADER, PDV
 from wetread_gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -56,7 +60,7 @@ class Receiver:
 
     def left_when_alone(self) -> list[Path]:
         """Every file of the spool once no association is open: a sender has its answer before its note goes."""
-        wait_until(lambda: not any(self.spool.associations.iterdir()))
+        assert wait_for(lambda: not any(self.spool.associations.iterdir()))
         return self.left()
 
     def memory_mb(self) -> float:
@@ -119,16 +123,30 @@ def receiver(
             process.wait()
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = WAIT_S) -> None:
-    """Ask again and again: a receiver tells nobody when something has changed."""
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
-
-
 def dataset_bytes(path: Path) -> bytes:
     """Give what stands behind the file meta information."""
     data = path.read_bytes()
     meta = pydicom.filereader.read_file_meta_info(path)
     return data[144 + meta.FileMetaInformationGroupLength :]
+
+
+def item(kind: int, body: bytes) -> bytes:
+    return bytes((kind, 0)) + len(body).to_bytes(2, "big") + body
+
+
+def associate(calling: bytes = b"FUZZ") -> bytes:
+    syntaxes = item(0x30, DX.encode()) + item(0x40, EXPLICIT.encode())
+    user = item(0x51, (16384).to_bytes(4, "big")) + item(0x52, b"1.2.3")
+    body = b"\0\1\0\0" + b"WETREAD".ljust(16) + calling.ljust(16) + bytes(32)
+    body += item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, b"\1\0\0\0" + syntaxes) + item(0x50, user)
+    return HEADER.pack(1, len(body)) + body
+
+
+def data(control: int, piece: bytes, context: int = 1) -> bytes:
+    return HEADER.pack(4, PDV.size + len(piece)) + PDV.pack(len(piece) + 2, context, control) + piece
+
+
+def store_command(uid: bytes = b"1.2.3.4.") -> bytes:
+    short = struct.Struct("<H").pack
+    values = {0x0002: DX.encode() + b"\0", 0x0100: short(1), 0x0110: short(1), 0x0700: short(2), 0x0800: short(0)}
+    return encode(values | {0x1000: uid})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import films
 import pydicom
 from pydicom.uid import ComputedRadiographyImageStorage, JPEG2000Lossless, generate_uid
 from sqlalchemy import select
+from waiting import wait_for
 from wetread_gateway.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -125,10 +125,7 @@ def await_objects(hospital: Hospital, study: str, count: int, timeout_s: float =
 
 def await_true(holds: Callable[[], bool], timeout_s: float = WAIT_S) -> bool:
     """Ask again and again: neither a PACS nor a store tells when something has changed."""
-    deadline = time.monotonic() + timeout_s
-    while not (held := holds()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return held
+    return wait_for(holds, timeout_s)
 
 
 def rows(hospital: Hospital, table, study: str | None = None) -> list:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from receiver_rig import EXPLICIT, WAIT_S, dataset_bytes, film, receiver, wait_until
-from test_receiver_fuzz import associate, data, store_command
+from receiver_rig import EXPLICIT, WAIT_S, associate, data, dataset_bytes, film, receiver, store_command
+from waiting import wait_for
 
 pytestmark = [
     pytest.mark.pacs,
@@ -117,8 +117,8 @@ def test_a_transfer_cut_in_the_middle_leaves_nothing(door, tmp_path: Path) -> No
         peer.sendall(data(3, store_command()))
         for at in range(0, len(part), 10_000):
             peer.sendall(data(0, part[at : at + 10_000]))
-        wait_until(lambda: any(found.stat().st_size > 10_000 for found in set(door.left()) - before))
-    wait_until(lambda: set(door.left()) == before)
+        assert wait_for(lambda: any(found.stat().st_size > 10_000 for found in set(door.left()) - before))
+    assert wait_for(lambda: set(door.left()) == before)
 
 
 def test_beyond_the_limit_only_stat_comes_in(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_beyond_the_limit_only_stat_comes_in(tmp_path: Path) -> None:
         assert "(Success)" in door.send(path, called="WETREAD_STAT")
         assert door.spool.open_associations("HELD") == 1
         held.close()
-        wait_until(lambda: "(Success)" in door.send(path))
-        wait_until(lambda: door.spool.open_associations("HELD") == 0)
+        assert wait_for(lambda: "(Success)" in door.send(path))
+        assert wait_for(lambda: door.spool.open_associations("HELD") == 0)
 
 
 def test_a_stop_ends_idle_associations_at_once(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from receiver_rig import DX, EXPLICIT, Receiver, film, receiver, wait_until
+from receiver_rig import Receiver, associate, data, film, receiver, store_command
 from tiers import tried
-from wetread_gateway.dimse.command import encode
-from wetread_gateway.dimse.wire import HEADER, PDV
+from waiting import wait_for
+from wetread_gateway.dimse.wire import HEADER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,28 +26,6 @@ PEERS = tried(80, 10_000)
 GROWTH_MB = 60  # of a receiver over its memory before the fuzz: 36 buffers of 128 KB, 100 threads and slack
 LIMITS = "any_peer = true\nartim_s = 5.0\nidle_s = 20.0\nslowest_bytes_per_s = 1000"
 STRICT_LIMITS = "any_peer = true\nartim_s = 0.3\nidle_s = 1.0\nslowest_bytes_per_s = 1000"  # too strict for storescu
-
-
-def item(kind: int, body: bytes) -> bytes:
-    return bytes((kind, 0)) + len(body).to_bytes(2, "big") + body
-
-
-def associate(calling: bytes = b"FUZZ") -> bytes:
-    syntaxes = item(0x30, DX.encode()) + item(0x40, EXPLICIT.encode())
-    user = item(0x51, (16384).to_bytes(4, "big")) + item(0x52, b"1.2.3")
-    body = b"\0\1\0\0" + b"WETREAD".ljust(16) + calling.ljust(16) + bytes(32)
-    body += item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, b"\1\0\0\0" + syntaxes) + item(0x50, user)
-    return HEADER.pack(1, len(body)) + body
-
-
-def data(control: int, piece: bytes, context: int = 1) -> bytes:
-    return HEADER.pack(4, PDV.size + len(piece)) + PDV.pack(len(piece) + 2, context, control) + piece
-
-
-def store_command(uid: bytes = b"1.2.3.4.") -> bytes:
-    short = struct.Struct("<H").pack
-    values = {0x0002: DX.encode() + b"\0", 0x0100: short(1), 0x0110: short(1), 0x0700: short(2), 0x0800: short(0)}
-    return encode(values | {0x1000: uid})
 
 
 def spoil(rng: random.Random, message: bytes) -> bytes:
@@ -128,7 +106,7 @@ def test_bad_peers_disturb_nobody_and_leave_nothing(door: Receiver, tmp_path: Pa
         good += 1
         assert door.memory_mb() < before + GROWTH_MB
     assert door.process.poll() is None
-    wait_until(lambda: not list((door.folder / "spool/associations").iterdir()))
+    assert wait_for(lambda: not list((door.folder / "spool/associations").iterdir()))
     assert len(door.left()) == len(door.received()) >= good + 1
     assert "traceback" not in door.log.read_text().lower()
 
@@ -178,7 +156,7 @@ class TestSlowPeers:
             assert dropped(peer, 40.0)
             stop.set()
             sender.join()
-        wait_until(lambda: strict_door.left() == [])
+        assert wait_for(lambda: strict_door.left() == [])
 
     def test_a_crowd_of_silent_strangers_keeps_nobody_out(self, door: Receiver, tmp_path: Path) -> None:
         path = film(tmp_path / "film.dcm", "1.2.9", 50_000)

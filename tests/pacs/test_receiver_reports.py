@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role
-from receiver_rig import receiver, wait_until
+from receiver_rig import receiver
 from sqlalchemy import insert, select
+from waiting import wait_for
 from wetread_gateway.dimse.status import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, VERIFICATION
 from wetread_gateway.priority import Priority
 from wetread_gateway.state.store import StateStore
@@ -102,8 +103,8 @@ def test_behind_by_age_the_door_takes_stat_alone(door: Receiver, store: StateSto
     assert door.echo()
     with store.write() as connection:
         connection.execute(insert(WORKS).values(**row))
-    wait_until(lambda: not door.echo())
+    assert wait_for(lambda: not door.echo())
     assert door.echo("WETREAD_STAT")
     with store.write() as connection:
         connection.execute(WORKS.update().values(state="read"))
-    wait_until(door.echo)
+    assert wait_for(door.echo)

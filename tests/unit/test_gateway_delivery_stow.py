@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,3 +135,34 @@ def test_nobody_there_is_unreachable() -> None:
     peer = StowPeer(Destination("pacs", kind="stow", url="http://127.0.0.1:9", timeout_s=1.0))
     with pytest.raises(Unreachable):
         peer.store([OBJECT])
+
+
+def test_an_idle_connection_is_not_used_again_since_the_pacs_may_end_it(monkeypatch) -> None:
+    connections, later_s = [], [0.0]
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections are kept
+
+        def do_POST(self) -> None:
+            connections.append(self.client_address)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later_s[0])
+    monkeypatch.setattr("httpcore._sync.http11.time", clock)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        peer = StowPeer(Destination("pacs", kind="stow", url=f"http://127.0.0.1:{server.server_port}"))
+        peer._request("POST", "/studies", content=b"")
+        later_s[0] = 0.9  # before the earliest end that is known
+        peer._request("POST", "/studies", content=b"")
+        peer.close()
+        server.shutdown()
+        thread.join()
+    assert len(set(connections)) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ STABLE = Served("chest_xray", "stable")
 DOWN = Unavailable("UNAVAILABLE", "down")
 DEAD_STUB = ServerError("INTERNAL", "Stub process is not healthy")
 REFUSED = Rejected("UnsupportedImage", "a hip")
+LEASE_S = 6.0
 ONCE = Retry(times=0)
 QUICK = Retry(first_wait_s=0.01, longest_wait_s=0.01)
 
@@ -169,9 +170,6 @@ def test_what_broke_is_read_with_again_only_after_its_probe():
     assert pauses.paused() == frozenset()
 
 
-LEASE_S = 6.0
-
-
 @pytest.fixture
 def works(tmp_path):
     made = Works.open(configuration(tmp_path, concurrency=2, lease_s=30.0, rollouts=str(tmp_path / "rollout")))
@@ -235,10 +233,9 @@ def test_stat_is_read_while_every_other_slot_is_taken(works):
 
 @pytest.mark.slow
 def test_a_lease_is_kept_as_long_as_the_reading_takes(tmp_path):
-    works = Works.open(configuration(tmp_path, lease_s=LEASE_S))
     gate = Gate()
-    work = works.add(b"slow")
-    with reading(works, gate):
+    with closing(Works.open(configuration(tmp_path, lease_s=LEASE_S))) as works, reading(works, gate):
+        work = works.add(b"slow")
         assert wait_for(lambda: gate.films)
         first = works.row(work).lease_until
         assert wait_for(lambda: works.row(work).lease_until > first + LEASE_S)
