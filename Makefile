@@ -124,9 +124,8 @@ build/kernels/.ready: $(VENV)/.ready $(wildcard preprocess_backend/wetread_prepr
 	@touch $@
 
 # Each tier of tests takes pytest's words in ARGS: make check ARGS="-x tests/unit/test_gateway_rules.py".
-# Files are dealt out whole, long ones first. Tests of servers wait for them at times, so there is one worker more.
-CORES := $(shell nproc)
-MORE := $(shell expr $(CORES) + 1)
+# Files are dealt out whole, long ones first. Tests wait at times, so there is one worker more than cores.
+WORKERS := $(shell expr $$(nproc) + 1)
 # One thread a process: workers share the cores already.
 PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --dist loadgroup --no-loadscope-reorder
 
@@ -138,11 +137,11 @@ check: setup ## Lint, types and unit tests, in 90 seconds: before every commit
 
 .PHONY: unit
 unit: setup build/kernels/.ready ## The unit tests alone
-	$(PYTEST) -n $(or $(WORKERS),$(CORES)) -m "not triton and not pacs and not slow and not full" $(UNIT) $(ARGS)
+	$(PYTEST) -n $(WORKERS) -m "not triton and not pacs and not slow and not full" $(UNIT) $(ARGS)
 
 .PHONY: test
 test: setup-models setup-tensorrt build/kernels/.ready ## Every promise at its smallest size, with the real servers, in 8 minutes
-	$(PYTEST) -n $(or $(WORKERS),$(MORE)) -m "not full" $(ARGS)
+	$(PYTEST) -n $(WORKERS) -m "not full" $(ARGS)
 
 # A shard that has passed on this state of the files is not run again, so that a run that was stopped goes on.
 STATE = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD || echo -$$(git diff HEAD | sha1sum | cut -c1-8))
@@ -163,13 +162,13 @@ $(FULL)/images.passed: images
 
 $(FULL)/%.passed:
 	@mkdir -p $(@D)
-	WETREAD_TIER=full $(PYTEST) -n $(or $(WORKERS),$(MORE)) $($*_TESTS) -o timeout=3000 --junitxml=$(@D)/$*.xml $(ARGS)
+	WETREAD_TIER=full $(PYTEST) -n $(WORKERS) $($*_TESTS) -o timeout=3000 --junitxml=$(@D)/$*.xml $(ARGS)
 	@touch $@
 
 .PHONY: coverage
 coverage: setup-models setup-tensorrt build/kernels/.ready ## Share of lines that make test runs, per package; processes that it starts count, too
 	@rm -rf build/coverage && mkdir -p build/coverage
-	$(PYTEST) -n $(or $(WORKERS),$(MORE)) -m "not full" --cov --cov-report= -o timeout=900 $(ARGS)
+	$(PYTEST) -n $(WORKERS) -m "not full" --cov --cov-report= -o timeout=900 $(ARGS)
 	$(BIN)/python tests/coverage_by_package.py build/coverage/data*
 
 .PHONY: test-dicom-validator
